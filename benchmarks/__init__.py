@@ -1,0 +1,1 @@
+"""Measurements of sessiondir beside SQLite: ``python -m benchmarks`` from the project root."""

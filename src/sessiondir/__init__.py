@@ -1,0 +1,86 @@
+"""A store for the state of agent sessions: one directory, one readable JSON file per session.
+
+    from sessiondir import SessionStore, UNSET
+
+    with SessionStore.open("sessions.d") as store:
+        store.put("agent:main:main", {"sessionId": "s1", "updatedAt": 1767225600000})
+        store.update("agent:main:main", lambda entry: {**entry, "model": "m"})
+"""
+
+from __future__ import annotations
+
+from sessiondir.errors import (
+    ChangesUnavailable,
+    ConflictError,
+    CorruptFile,
+    CorruptionError,
+    DiskFull,
+    DurabilityUnknown,
+    EntryTooLarge,
+    FormatTooNew,
+    InvalidEntry,
+    InvalidInput,
+    InvalidKey,
+    InvalidOption,
+    InvalidPath,
+    LockTimeout,
+    MigrationError,
+    NotFoundError,
+    ReadOnlyStore,
+    ReentrantUpdate,
+    SessionNotFound,
+    StorageError,
+    StoreClosed,
+    StoreError,
+    StoreNotFound,
+    UnreadableFile,
+    UnsafeDirectory,
+    UnsupportedFileSystem,
+)
+from sessiondir.model import UNSET, Change, Finding, Limits, Page, SessionInfo, StoreInfo
+from sessiondir.snapshot import Snapshot
+from sessiondir.store import SessionStore
+from sessiondir.transaction import StoreEdit, Transaction
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "UNSET",
+    "Change",
+    "ChangesUnavailable",
+    "ConflictError",
+    "CorruptFile",
+    "CorruptionError",
+    "DiskFull",
+    "DurabilityUnknown",
+    "EntryTooLarge",
+    "Finding",
+    "FormatTooNew",
+    "InvalidEntry",
+    "InvalidInput",
+    "InvalidKey",
+    "InvalidOption",
+    "InvalidPath",
+    "Limits",
+    "LockTimeout",
+    "MigrationError",
+    "NotFoundError",
+    "Page",
+    "ReadOnlyStore",
+    "ReentrantUpdate",
+    "SessionInfo",
+    "SessionNotFound",
+    "SessionStore",
+    "Snapshot",
+    "StorageError",
+    "StoreClosed",
+    "StoreEdit",
+    "StoreError",
+    "StoreInfo",
+    "StoreNotFound",
+    "Transaction",
+    "UnreadableFile",
+    "UnsafeDirectory",
+    "UnsupportedFileSystem",
+    "__version__",
+]

@@ -1,0 +1,258 @@
+"""Bringing session files level with the journal, and starting a new journal.
+
+One process at a time, under the checkpoint lock. Order matters at every step:
+
+    1  sync the journal, so that no session file is ever ahead of a durable journal
+    2  write, sync and rename the changed session files, sync the directory
+    3  replace ``state.json`` (its version is now certainly in the session files)
+
+and when the journal has grown long, between 2 and 3:
+
+    a  write the next journal with what came in meanwhile, sync it and its name
+    b  under the commit lock copy the rest, sync, append the line that names it to the old
+       journal and sync that: this is the moment of change
+    c  replace ``state.json``, and only then remove the old journal
+
+A crash between b and c leaves a state file one journal behind; opening follows the chain.
+A full disk stops the checkpoint, not the store.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+
+from sessiondir import durable, journal, layout, quarantine
+from sessiondir.clock import Clock
+from sessiondir.commit import Committer
+from sessiondir.directory import StoreDirectory
+from sessiondir.entries import SessionFiles
+from sessiondir.errors import CorruptFile, LockTimeout, StoreError, storage_error
+from sessiondir.journal import Header, JournalFile
+from sessiondir.locks import ByteLock
+from sessiondir.model import Document, Limits
+from sessiondir.state import State, read_state, write_state
+from sessiondir.sync import SyncGroup
+from sessiondir.view import View
+
+_log = logging.getLogger("sessiondir")
+_BATCH_FILES = 64
+_BATCH_BYTES = 8 << 20
+COMMIT_LOCK_S = 10.0
+
+
+class Checkpointer:
+    """Levels the session files of one store."""
+
+    def __init__(
+        self,
+        directory: StoreDirectory,
+        clock: Clock,
+        files: SessionFiles,
+        view: View,
+        committer: Committer,
+        sync: SyncGroup,
+        lock: ByteLock,
+        limits: Limits,
+        state: State,
+    ) -> None:
+        self._directory = directory
+        self._fs = directory.fs
+        self._clock = clock
+        self._files = files
+        self._view = view
+        self._committer = committer
+        self._sync = sync
+        self._lock = lock
+        self._limits = limits
+        self._state = state
+
+    def run(self, timeout_s: float, *, rotate_bytes: int | None = None) -> bool:
+        """Bring the session files level with everything committed before the call.
+
+        Args:
+            timeout_s: how long to wait while another process checkpoints (0: do not wait).
+            rotate_bytes: start a new journal if this one is longer; default ``journal_bytes``.
+
+        Returns False if another process was at it all the time. Raises ``StorageError``; the
+        store is as good as before, and the journal still holds what the files lack.
+        """
+        if not self._lock.acquire(timeout_s):
+            return False
+        try:
+            self._run(self._limits.journal_bytes if rotate_bytes is None else rotate_bytes)
+        except OSError as exc:
+            if isinstance(exc, StoreError):
+                raise
+            raise storage_error(exc, self._directory.path, "checkpoint") from exc
+        finally:
+            self._lock.release()
+        return True
+
+    def _run(self, rotate_bytes: int) -> None:
+        view = self._view
+        stored = self._stored_state()
+        with view.mutex:
+            view.catch_up()
+            if stored is not None and stored.journal is not None:
+                # Another process may have levelled some of this already.
+                view.dirty = {key: v for key, v in view.dirty.items() if v > stored.version}
+            target, todo = view.version, list(view.dirty)
+            rotate = view.end > rotate_bytes or bool(self._journal().damage)
+        certain = self._level(todo, target)
+        if rotate and certain == target:
+            self._rotate(target)
+        elif stored is None or certain > stored.version or stored.journal != self._journal().name:
+            self._write_state(certain, self._journal())
+
+    def _journal(self) -> JournalFile:
+        file = self._view.journal
+        assert file is not None
+        return file
+
+    def _stored_state(self) -> State | None:
+        try:
+            return read_state(self._directory)
+        except CorruptFile as exc:
+            quarantine.set_aside(self._directory, self._clock, layout.STATE, exc.reason)
+            return None
+
+    def _write_state(self, version: int, file: JournalFile) -> None:
+        header = file.header
+        self._state = replace(
+            self._state,
+            version=max(version, header.base),
+            updated_at=int(self._clock.now() * 1000),
+            store_id=header.store_id,
+            journal=file.name,
+            keys=header.keys,
+        )
+        write_state(self._directory, self._state)
+
+    # -- session files --------------------------------------------------------------------
+
+    def _level(self, keys: list[str], target: int) -> int:
+        """Write the session files of ``keys``; the version up to which all files are certain."""
+        certain = target
+        batch: list[Document] = []
+        size = 0
+        for key in keys:
+            try:
+                doc = self._view.load(key)
+                if key in self._view.lost:
+                    self._keep_lines(key, self._view.lost.pop(key))
+                    continue
+            except CorruptFile as exc:
+                self._set_session_aside(key, exc)
+                continue
+            except StoreError as exc:
+                # It stays in the journal, which therefore may not be finished yet.
+                _log.error("%s: session %r cannot be brought level: %s", self._directory.path, key, exc)
+                certain = min(certain, self._first_pending(key) - 1)
+                continue
+            batch.append(doc)
+            size += doc.size
+            if len(batch) >= _BATCH_FILES or size >= _BATCH_BYTES:
+                self._write_batch(batch)
+                batch, size = [], 0
+        if batch:
+            self._write_batch(batch)
+        return certain
+
+    def _first_pending(self, key: str) -> int:
+        with self._view.mutex:
+            places = self._view.pending.get(key)
+            return places[0][0] if places else self._view.version
+
+    def _write_batch(self, batch: list[Document]) -> None:
+        view = self._view
+        with view.mutex:
+            # Everything in the batch was read from this journal, before this end.
+            file, end = self._journal(), view.end
+        self._sync.wait(file, end)
+        self._files.write(batch)
+        with view.mutex:
+            view.levelled({doc.key: doc.version for doc in batch})
+
+    def _set_session_aside(self, key: str, exc: CorruptFile) -> None:
+        """A damaged session file with only partial changes in the journal: keep both for people."""
+        name = self._files.name_in_the_way(key)
+        if name is not None:
+            quarantine.set_aside(self._directory, self._clock, name, exc.reason, layout.ENTRIES)
+        with self._view.mutex:
+            places = list(self._view.pending.get(key, ()))
+        self._keep_lines(key, places)
+
+    def _keep_lines(self, key: str, places: list[tuple[int, int, int]]) -> None:
+        file = self._journal()
+        lines = b"".join(self._fs.pread(file.fd, length, offset) for _, offset, length in places)
+        if lines:
+            reason = f"changes of session {key!r}, whose file is missing or damaged"
+            quarantine.keep_bytes(self._directory, self._clock, file.name, lines, reason)
+        with self._view.mutex:
+            self._view.levelled({key: self._view.dirty.get(key, 0)})
+
+    # -- the next journal -----------------------------------------------------------------
+
+    def _rotate(self, base: int) -> None:
+        """Start the next journal at ``base``, up to which the session files are level."""
+        old = self._journal()
+        header = Header(old.header.store_id, old.generation + 1, base, old.header.keys)
+        at_ms = int(self._clock.now() * 1000)
+        with self._view.mutex:
+            copied_to = self._view.end
+        if old.damage:
+            first = self._fs.pread(old.fd, old.start, 0)
+            quarantine.keep_bytes(self._directory, self._clock, old.name, first, old.damage)
+        lines = self._lines_after(old, base, copied_to)
+        name = journal.create_journal(self._directory, header, at_ms, lines)
+        new = JournalFile(self._directory, name, writable=True)
+        new_end = new.start + len(lines)
+        try:
+            locked = self._committer.lock(COMMIT_LOCK_S)
+        except LockTimeout:
+            self._fs.unlink(name, dir_fd=self._directory.fd)
+            raise
+        try:
+            if locked is not old:
+                return  # only removing files by hand gets here: whoever did it has a journal of his own
+            if self._view.torn or not old.tail_checked:
+                self._committer.mend_tail(old)
+            end, version = self._view.end, self._view.version
+            rest = self._fs.pread(old.fd, end - copied_to, copied_to)
+            if rest:
+                durable.write_all(self._fs, new.fd, rest, new_end)
+                self._fs.fdatasync(new.fd)
+            # From the next line on the old journal is finished. It must be durable before anybody
+            # can commit to the new one, or a power cut would hide those commits.
+            old.append(journal.encode_next(version, at_ms, name), end, preallocate=False)
+            self._fs.fdatasync(old.fd)
+        finally:
+            self._committer.unlock(locked)
+        with self._view.mutex:
+            self._view.catch_up()
+        self._write_state(base, new)
+        new.close()
+        self._remove_finished(header.generation)
+
+    def _lines_after(self, file: JournalFile, base: int, end: int) -> bytes:
+        """The journal's lines of versions above ``base``, as they stand."""
+        data = self._fs.pread(file.fd, end - file.start, file.start)
+        kept = []
+        for part in data.split(b"\n")[:-1]:
+            text = part + b"\n"
+            try:
+                if journal.parse_line(text).version > base:
+                    kept.append(text)
+            except journal.DamagedLine as exc:
+                quarantine.keep_bytes(self._directory, self._clock, file.name, text, str(exc))
+        return b"".join(kept)
+
+    def _remove_finished(self, generation: int) -> None:
+        for name in journal.journal_names(self._directory):
+            if (layout.journal_generation(name) or generation) < generation:
+                self._fs.unlink(name, dir_fd=self._directory.fd)
+        self._files.sweep()
+        for name in self._fs.listdir(self._directory.fd):
+            if layout.is_temporary(name):
+                self._fs.unlink(name, dir_fd=self._directory.fd)

@@ -1,0 +1,107 @@
+"""Options that several commands share, and opening the store that they name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from sessiondir.store import SessionStore
+
+STORE_VARIABLE: Final = "SESSIONDIR_STORE"
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Common:
+    """What was given before the command's name; the command's own options come first."""
+
+    store: str | None = None
+    as_json: bool = False
+
+
+def _common(context: click.Context) -> Common:
+    return context.find_object(Common) or Common()
+
+
+def _store(context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    path = value if value is not None else _common(context).store
+    if path or context.resilient_parsing:
+        return path
+    raise click.UsageError(f"no store given: use --store PATH or set {STORE_VARIABLE}", context)
+
+
+def _as_json(context: click.Context, _parameter: click.Parameter, value: bool) -> bool:
+    return value or _common(context).as_json
+
+
+def store_option(command: Command) -> Command:
+    """``--store PATH`` as the argument ``path``; never None or blank."""
+    option = click.option(
+        "--store",
+        "path",
+        metavar="PATH",
+        callback=_store,
+        help=f"The store: .../NAME.d, or a legacy .../NAME.json.  [default: ${STORE_VARIABLE}]",
+    )
+    return option(command)
+
+
+def json_option(command: Command) -> Command:
+    """``--json`` as the argument ``as_json``."""
+    option = click.option(
+        "--json", "as_json", is_flag=True, callback=_as_json, help="Print JSON; errors as a JSON object, too."
+    )
+    return option(command)
+
+
+def timeout_option(command: Command) -> Command:
+    """``--lock-timeout SECONDS`` as the argument ``lock_timeout``."""
+    option = click.option(
+        "--lock-timeout",
+        metavar="SECONDS",
+        type=click.FloatRange(min=0),
+        default=10.0,
+        show_default=True,
+        help="How long to wait for a busy lock; 0 tries once.",
+    )
+    return option(command)
+
+
+def if_version_option(command: Command) -> Command:
+    """``--if-version N`` as the argument ``if_version``: an int or None."""
+    option = click.option(
+        "--if-version",
+        metavar="N",
+        type=click.IntRange(min=0),
+        help="Only if the session's version is N; 0: only if there is no such session.",
+    )
+    return option(command)
+
+
+def dry_run_option(command: Command) -> Command:
+    """``--dry-run`` as the argument ``dry_run``."""
+    return click.option("--dry-run", is_flag=True, help="Show what would be done; change nothing.")(command)
+
+
+def examples(*lines: str) -> str:
+    """The end of a command's help; the mark keeps click from re-wrapping it."""
+    return "\n".join(["\b", "Examples:", *(f"  $ {line}" for line in lines)])
+
+
+def open_for_reading(path: str) -> SessionStore:
+    """Open a store that must exist; nothing in it will be written."""
+    from sessiondir.store import SessionStore
+
+    return SessionStore.open(path, create=False, read_only=True)
+
+
+def open_for_writing(path: str, lock_timeout: float) -> SessionStore:
+    """Open a store that must exist. ``lock_timeout`` in seconds."""
+    from sessiondir.store import SessionStore
+
+    return SessionStore.open(path, create=False, lock_timeout=lock_timeout)

@@ -1,0 +1,211 @@
+"""Everything that is printed goes through here.
+
+Data goes to standard output: for people on a terminal as tables, through a pipe as lines of
+columns separated by tabs, for programs as JSON. Notes go to standard error. Keys and values
+come from chat users, so nothing that could steer a terminal is passed on.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import click
+
+from sessiondir.cli import exit_codes
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_UNSEEN: Final = "\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff"
+"""Controls, marks that reorder or hide text, odd line ends, lone surrogates; not what joins emoji."""
+_STEERING: Final = re.compile(f"[\x00-\x1f{_UNSEEN}]")
+_STEERING_IN_JSON: Final = re.compile(f"[{_UNSEEN}]")
+_SHORT: Final = 200
+
+
+def echo(text: str, *, err: bool = False, newline: bool = True) -> None:
+    """Print ``text``. When nobody reads it any more, ends the command as SIGPIPE would, but tidily."""
+    try:
+        click.echo(text, err=err, nl=newline)
+    except BrokenPipeError:
+        drop_stdout()
+        raise click.exceptions.Exit(exit_codes.READER_GONE) from None
+
+
+def drop_stdout() -> None:
+    """Let standard output lead nowhere: it is flushed once more at exit, which must not fail again."""
+    sink = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(sink, sys.stdout.fileno())
+    os.close(sink)
+
+
+def note(text: str) -> None:
+    """Something for the person who typed the command; never part of the data."""
+    echo(text, err=True)
+
+
+def on_terminal() -> bool:
+    """Whether standard output is a terminal."""
+    return sys.stdout.isatty()
+
+
+def _escape(match: re.Match[str]) -> str:
+    return f"\\u{ord(match[0]):04x}"
+
+
+def clean(text: str) -> str:
+    """``text`` with everything that could steer a terminal shown as an escape."""
+    return _STEERING.sub(_escape, text)
+
+
+def json_text(value: Any, *, indent: int | None = 2) -> str:
+    """``value`` as JSON that is safe on a terminal and encodable on this standard output."""
+    plain = "utf" not in (getattr(sys.stdout, "encoding", None) or "").lower()
+    separators = (",", ":") if indent is None else None
+    text = json.dumps(value, ensure_ascii=plain, indent=indent, separators=separators, default=str)
+    return _STEERING_IN_JSON.sub(_escape, text)
+
+
+def print_json(value: Any, *, indent: int | None = 2) -> None:
+    """Print ``value`` as JSON; coloured on a terminal."""
+    text = json_text(value, indent=indent)
+    if not on_terminal():
+        echo(text)
+        return
+    from rich.highlighter import JSONHighlighter
+
+    render(JSONHighlighter()(text))
+
+
+def short(value: Any, limit: int = _SHORT) -> str:
+    """``value`` as one line of JSON of at most about ``limit`` characters."""
+    text = json_text(value, indent=None)
+    return text if len(text) <= limit else f"{text[:limit]}... ({len(text):,} characters)"
+
+
+def console(*, err: bool = False) -> Console:
+    """A rich console that takes text as it is: no markup, no emoji names."""
+    from rich.console import Console
+
+    return Console(stderr=err, markup=False, emoji=False, highlight=False)
+
+
+def render(what: Any) -> None:
+    """Print a rich object on standard output, by way of ``echo``."""
+    target = console()
+    with target.capture() as captured:
+        target.print(what, soft_wrap=isinstance(what, str) or hasattr(what, "plain"))
+    echo(captured.get(), newline=False)
+
+
+# -- tables -------------------------------------------------------------------------------
+
+
+def size_text(size: int | None) -> str:
+    """Bytes for people: ``812 B``, ``1.4 kB``, ``20 MB``; a thousand to the step."""
+    if size is None:
+        return ""
+    if size < 1000:
+        return f"{size} B"
+    value = float(size)
+    for unit in ("kB", "MB", "GB"):
+        value /= 1000
+        if value < 999.5 or unit == "GB":
+            break
+    return f"{value:.1f} {unit}" if value < 9.95 else f"{value:.0f} {unit}"
+
+
+def time_text(at_ms: float | None) -> str:
+    """Epoch milliseconds as RFC 3339 in UTC, to the second; numbers that are no time stay numbers."""
+    if at_ms is None:
+        return ""
+    try:
+        at = datetime.datetime.fromtimestamp(at_ms / 1000, datetime.UTC)
+    except (OverflowError, ValueError, OSError):
+        return str(at_ms)
+    return at.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def age_text(at_ms: float | None, now_ms: float) -> str:
+    """How long ago, in the largest unit that gives at least two: ``3 min ago``."""
+    if at_ms is None:
+        return ""
+    seconds = (now_ms - at_ms) / 1000
+    if not -1e11 < seconds < 1e11:
+        return str(at_ms)
+    for length, unit in ((86400, "days"), (3600, "h"), (60, "min"), (1, "s")):
+        if abs(seconds) >= 2 * length or unit == "s":
+            break
+    count = int(abs(seconds) // length)
+    return f"{count} {unit} ago" if seconds >= 0 else f"in {count} {unit}"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a table.
+
+    ``kind`` says what the values are: text, a plain number, bytes, or epoch milliseconds.
+    """
+
+    title: str
+    kind: Literal["text", "number", "size", "time"] = "text"
+
+
+_ON_TERMINAL: Final[dict[str, Callable[[Any], str]]] = {
+    "number": lambda value: f"{value:,}",
+    "size": size_text,
+    "time": lambda value: time_text(value).replace("T", " "),
+}
+
+
+def _cell(column: Column, value: Any, *, terminal: bool) -> str:
+    if value is None:
+        return ""
+    if column.kind == "text":
+        return clean(str(value))
+    if terminal:
+        return _ON_TERMINAL[column.kind](value)
+    return time_text(value) if column.kind == "time" else str(value)
+
+
+def print_table(columns: Sequence[Column], rows: Iterable[Sequence[Any]]) -> None:
+    """A table on a terminal; through a pipe one line a row, full values between tabs, no title."""
+    if not on_terminal():
+        for row in rows:
+            echo(
+                "\t".join(
+                    _cell(column, value, terminal=False) for column, value in zip(columns, row, strict=True)
+                )
+            )
+        return
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for column in columns:
+        numeric = column.kind in ("number", "size")
+        table.add_column(
+            column.title,
+            justify="right" if numeric else "left",
+            overflow="fold",
+            no_wrap=column.kind != "text",
+        )
+    for row in rows:
+        table.add_row(
+            *(_cell(column, value, terminal=True) for column, value in zip(columns, row, strict=True))
+        )
+    render(table)
+
+
+def print_facts(facts: Iterable[tuple[str, str]]) -> None:
+    """Names and values below each other; through a pipe with a tab between them."""
+    pairs = [(name, clean(value)) for name, value in facts]
+    width = max((len(name) for name, _ in pairs), default=0)
+    for name, value in pairs:
+        echo(f"{name:<{width}}  {value}" if on_terminal() else f"{name}\t{value}")

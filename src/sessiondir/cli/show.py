@@ -1,0 +1,66 @@
+"""``sessiondir show``"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import click
+
+from sessiondir.cli import output
+from sessiondir.cli.options import examples, json_option, open_for_reading, store_option
+from sessiondir.cli.reading import read_session
+
+_TEXT = 500
+_ITEMS = 20
+
+
+@click.command(
+    epilog=examples(
+        "sessiondir show agent:main:main",
+        "sessiondir show agent:main:main --full | less",
+        "sessiondir show agent:main:main --json | jq .version",
+    )
+)
+@click.argument("key")
+@click.option("--full", is_flag=True, help="Long texts and arrays whole.")
+@json_option
+@store_option
+def show(*, path: str, key: str, full: bool, as_json: bool) -> None:
+    """Show the session KEY: version, time, size and entry.
+
+    Long texts and arrays within the entry are cut short, and say so; --full and --json give
+    everything. To get the entry alone use `sessiondir get`.
+    """
+    with open_for_reading(path) as store:
+        entry, version = read_session(store, key)
+    size = len(output.json_text(entry, indent=None).encode("utf-8", "surrogatepass"))
+    updated_at = entry.get("updatedAt")
+    if isinstance(updated_at, bool) or not isinstance(updated_at, int | float):
+        updated_at = None
+    if as_json:
+        output.print_json(
+            {"key": key, "version": version, "updatedAt": updated_at, "size": size, "entry": entry}
+        )
+        return
+    facts = [("session", key), ("version", f"{version:,}")]
+    if updated_at is not None:
+        facts.append(
+            ("updated", f"{output.time_text(updated_at)} ({output.age_text(updated_at, time.time() * 1000)})")
+        )
+    output.print_facts([*facts, ("size", output.size_text(size))])
+    output.print_json(entry if full else cut_short(entry))
+
+
+def cut_short(value: Any) -> Any:
+    """``value`` with long texts and arrays cut; what is missing is told in their place."""
+    if isinstance(value, str) and len(value) > _TEXT:
+        return f"{value[:_TEXT]}... ({len(value) - _TEXT:,} more characters)"
+    if isinstance(value, list):
+        items = [cut_short(item) for item in value[:_ITEMS]]
+        if len(value) > _ITEMS:
+            items.append(f"... ({len(value) - _ITEMS:,} more items)")
+        return items
+    if isinstance(value, dict):
+        return {name: cut_short(item) for name, item in value.items()}
+    return value

@@ -1,0 +1,259 @@
+"""JSON: bytes to values and back, exactly. Pure functions.
+
+msgspec does the work; the standard library takes over for what JavaScript accepts and
+msgspec refuses (lone surrogates). What is written always reads back equal: that is
+checked for every array and object, because msgspec would silently turn NaN into null,
+bytes into base64 text and sets into arrays.
+
+Entries are held as *fields*: a dict from field name to value in which scalars are plain
+Python values and arrays and objects are their compact JSON as ``bytes`` (a JSON value is
+never ``bytes``, so the type tells them apart).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+import msgspec
+
+Fields = dict[str, Any]
+"""Field name to scalar, or to the compact JSON (``bytes``) of an array or object."""
+
+MAX_SAFE_DEPTH = 200
+"""Nesting that is written; every reader this project knows of can follow it."""
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder()
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+_PLAIN_SCALARS = frozenset((str, int, bool, type(None)))
+
+
+class DecodeError(ValueError):
+    """The bytes are not the JSON they should be."""
+
+
+class EncodeError(ValueError):
+    """The value has no JSON form that reads back equal; ``where`` is the place inside it."""
+
+    def __init__(self, where: str, reason: str) -> None:
+        super().__init__(f"{where or 'value'}: {reason}")
+        self.where = where
+        self.reason = reason
+
+
+def decode(data: bytes) -> Any:
+    """Parse JSON text. Raises ``DecodeError``; O(len(data))."""
+    try:
+        return _decoder.decode(data)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return _decode_tolerantly(data)
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise DecodeError(f"{name} is not JSON")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise DecodeError(f"number {text[:40]} is out of range")
+    return value
+
+
+def _decode_tolerantly(data: bytes) -> Any:
+    try:
+        return json.loads(data.decode(), parse_constant=_refuse_constant, parse_float=_finite)
+    except DecodeError:
+        raise
+    except RecursionError as exc:
+        raise DecodeError("nested too deeply") from exc
+    except ValueError as exc:
+        raise DecodeError(str(exc)) from exc
+
+
+def encode(value: Any, where: str = "") -> bytes:
+    """Compact JSON text that reads back equal to ``value``. Raises ``EncodeError``."""
+    try:
+        data = _encoder.encode(value)
+        if _decoder.decode(data) == value:
+            return data
+    except (msgspec.MsgspecError, TypeError, ValueError, RecursionError):
+        pass
+    return _encode_plain(to_plain(value, where))
+
+
+def _encode_plain(value: Any) -> bytes:
+    try:
+        return _encoder.encode(value)
+    except (UnicodeEncodeError, RecursionError):
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        return _escape_surrogates(text)
+
+
+def _escape_surrogates(text: str) -> bytes:
+    return _LONE_SURROGATE.sub(lambda match: f"\\u{ord(match[0]):04x}", text).encode()
+
+
+def to_plain(value: Any, where: str = "", depth: int = 0) -> Any:
+    """``value`` as plain dict, list, str, int, float, bool and None.
+
+    Tuples become lists and subclasses their base type, as the standard library writes them;
+    anything else raises ``EncodeError`` naming its place.
+    """
+    if depth > MAX_SAFE_DEPTH:
+        raise EncodeError(where, f"nested deeper than {MAX_SAFE_DEPTH}")
+    if value is None or isinstance(value, bool):
+        return value
+    for base in (str, int):
+        if isinstance(value, base):
+            return base.__new__(base, value) if type(value) is not base else value
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise EncodeError(where, f"{value!r} is not JSON")
+        return float(value)
+    if isinstance(value, (list, tuple)):
+        return [to_plain(item, f"{where}[{number}]", depth + 1) for number, item in enumerate(value)]
+    if isinstance(value, Mapping):
+        plain = {}
+        for name, item in value.items():
+            if not isinstance(name, str):
+                raise EncodeError(where, f"member name {name!r} is not text")
+            plain[str.__str__(name)] = to_plain(item, f"{where}.{name}" if where else name, depth + 1)
+        return plain
+    raise EncodeError(where, f"{type(value).__name__} is not a JSON type")
+
+
+def to_value(name: str, value: Any) -> Any:
+    """One field's value in the form that fields hold; raises ``EncodeError``."""
+    kind = type(value)
+    if kind in _PLAIN_SCALARS:
+        return value
+    if kind is float and math.isfinite(value):
+        return value
+    data = encode(value, name)
+    return data if data[:1] in b"{[" else decode(data)
+
+
+def to_fields(entry: Mapping[str, Any]) -> Fields:
+    """An entry in the form that documents hold. Raises ``EncodeError``; O(entry)."""
+    fields = {}
+    for name, value in entry.items():
+        if type(name) is not str:
+            if not isinstance(name, str):
+                raise EncodeError("", f"field name {name!r} is not text")
+            name = str.__str__(name)  # noqa: PLW2901 - a str subclass becomes plain text
+        fields[name] = to_value(name, value)
+    return fields
+
+
+def same(stored: Any, name: str, value: Any) -> bool:
+    """Whether ``value`` equals what a field holds, as JSON (``1``, ``1.0`` and ``true`` differ)."""
+    if type(stored) is not bytes:
+        return value is stored or (type(value) is type(stored) and bool(value == stored))
+    if not isinstance(value, (dict, list, tuple, Mapping)):
+        return False
+    data = encode(value, name)
+    # Other bytes may still be an equal value: the order of members carries no meaning.
+    return data == stored or _same_json(decode(stored), decode(data))
+
+
+def _same_json(left: Any, right: Any) -> bool:
+    if type(left) is not type(right):
+        return False
+    if isinstance(left, dict):
+        return left.keys() == right.keys() and all(_same_json(left[name], right[name]) for name in left)
+    if isinstance(left, list):
+        return len(left) == len(right) and all(map(_same_json, left, right))
+    return bool(left == right)
+
+
+def difference(fields: Fields, entry: Mapping[str, Any]) -> tuple[Fields, tuple[str, ...]]:
+    """What turns ``fields`` into ``entry``: fields to set, names to remove. Raises ``EncodeError``."""
+    set_: Fields = {}
+    shared = 0
+    for name, value in entry.items():
+        try:
+            stored = fields[name]
+        except KeyError:
+            set_.update(to_fields({name: value}))
+            continue
+        shared += 1
+        if value is not stored and not same(stored, name, value):
+            set_[name] = to_value(name, value)
+    if shared == len(fields):
+        return set_, ()
+    return set_, tuple(name for name in fields if name not in entry)
+
+
+def value_size(value: Any) -> int:
+    """Bytes of a field's value as compact JSON."""
+    return len(value) if type(value) is bytes else len(_encode_plain(value))
+
+
+def field_size(name: str, value: Any) -> int:
+    """Bytes of ``"name":value,``."""
+    return len(_encode_plain(name)) + value_size(value) + 2
+
+
+def fields_size(fields: Fields) -> int:
+    """Bytes of the entry as compact JSON."""
+    return 1 + sum(field_size(name, value) for name, value in fields.items())
+
+
+def encode_fields(fields: Fields) -> bytes:
+    """The entry as one compact JSON object; O(len of the result)."""
+    raw = msgspec.Raw
+    try:
+        return _encoder.encode(
+            {name: raw(value) if type(value) is bytes else value for name, value in fields.items()}
+        )
+    except UnicodeEncodeError:
+        parts = (
+            _encode_plain(name) + b":" + (value if type(value) is bytes else _encode_plain(value))
+            for name, value in fields.items()
+        )
+        return b"{" + b",".join(parts) + b"}"
+
+
+def encode_text(text: str) -> bytes:
+    """A JSON string."""
+    return _encode_plain(text)
+
+
+def split_object(data: bytes) -> dict[str, bytes]:
+    """The members of a JSON object, their values not parsed. Raises ``DecodeError``."""
+    try:
+        return {name: bytes(raw) for name, raw in _members.decode(data).items()}
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        value = _decode_tolerantly(data)
+        if not isinstance(value, dict):
+            raise DecodeError("not an object") from None
+        return {name: _encode_plain(item) for name, item in value.items()}
+
+
+def decode_fields(data: bytes) -> Fields:
+    """Parse an entry into fields; arrays and objects become canonical compact JSON.
+
+    Raises ``DecodeError`` when ``data`` is not one JSON object; O(len(data)).
+    """
+    return {name: field_from_raw(raw) for name, raw in split_object(data).items()}
+
+
+def field_from_raw(raw: bytes) -> Any:
+    """A field's value from its JSON text."""
+    value = decode(raw)
+    return _encode_plain(value) if isinstance(value, (dict, list)) else value
+
+
+def indent(data: bytes) -> bytes:
+    """The same JSON text laid out for people, two spaces a level, with a final line feed."""
+    try:
+        return msgspec.json.format(data, indent=2) + b"\n"
+    except msgspec.MsgspecError:
+        text = json.dumps(_decode_tolerantly(data), ensure_ascii=False, allow_nan=False, indent=2)
+        return _escape_surrogates(text) + b"\n"

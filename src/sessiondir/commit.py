@@ -1,0 +1,194 @@
+"""The commit protocol: check versions, append one line, let go, and only then sync.
+
+The commit lock is the ``flock`` of the journal file itself. Steps, as in the design:
+
+    3  take the commit lock; if the journal was finished meanwhile, go on with its successor
+    4  catch up; if a version is not the one the change was computed from, nothing is written
+    5  cut a torn tail, append the line in one write; on a short write cut back and raise
+    6  let go, then wait for the sync, so that no commit ever waits for another's sync
+
+A process that dies before the write of step 5 has changed nothing; during it, it leaves a
+torn tail that nobody reads; after it, the commit stands.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from sessiondir import journal, quarantine
+from sessiondir.clock import Clock
+from sessiondir.directory import StoreDirectory
+from sessiondir.errors import CorruptFile, EntryTooLarge, LockTimeout, StoreError, storage_error
+from sessiondir.fs import LOCK_UN, FileSystem
+from sessiondir.journal import JournalFile
+from sessiondir.locks import take_flock
+from sessiondir.model import Limits, Operation
+from sessiondir.view import View
+
+_log = logging.getLogger("sessiondir")
+
+
+class Moved(Exception):  # noqa: N818 - not an error: the caller computes again
+    """A session's version is not the one that the change was computed from."""
+
+    def __init__(self, key: str, expected: int, actual: int) -> None:
+        super().__init__(key, expected, actual)
+        self.key = key
+        self.expected = expected
+        self.actual = actual
+
+
+class Committed(NamedTuple):
+    """A commit that was appended: its version, and what to sync to make it durable."""
+
+    version: int
+    journal: JournalFile
+    end: int
+
+
+class Committer:
+    """Appends commits to the current journal of one store."""
+
+    def __init__(
+        self, fs: FileSystem, clock: Clock, directory: StoreDirectory, view: View, limits: Limits
+    ) -> None:
+        self._fs = fs
+        self._clock = clock
+        self._directory = directory
+        self._view = view
+        self._limits = limits
+        self.mutex = threading.Lock()
+
+    def lock(self, timeout_s: float) -> JournalFile:
+        """Take the commit lock on the current journal, and catch up. ``LockTimeout`` if it stays busy."""
+        view = self._view
+        if not self.mutex.acquire(timeout=timeout_s if timeout_s > 0 else -1):
+            raise self._timeout(timeout_s)
+        try:
+            while True:
+                file = view.journal
+                assert file is not None
+                if not take_flock(self._fs, self._clock, file.fd, timeout_s):
+                    raise self._timeout(timeout_s)
+                try:
+                    with view.mutex:
+                        view.catch_up()
+                        current = view.journal is file
+                except BaseException:
+                    self._fs.flock(file.fd, LOCK_UN)
+                    raise
+                if current and not view.finished:
+                    return file
+                self._fs.flock(file.fd, LOCK_UN)
+                if view.finished:
+                    raise CorruptFile(
+                        f"{file.path} is finished and its successor is not there: the store was rolled back or "
+                        "files were removed; close this handle and open the store again",
+                        path=file.path,
+                        reason="finished journal without successor",
+                    )
+        except BaseException:
+            self.mutex.release()
+            raise
+
+    def unlock(self, file: JournalFile) -> None:
+        """Let go of the commit lock."""
+        try:
+            if file.fd >= 0:
+                self._fs.flock(file.fd, LOCK_UN)
+        finally:
+            self.mutex.release()
+
+    def commit(
+        self,
+        operations: Sequence[Operation],
+        expected: Mapping[str, int],
+        timeout_s: float,
+        *,
+        preallocate: bool,
+        verify: Callable[[], None] | None = None,
+    ) -> Committed:
+        """Append one commit.
+
+        Args:
+            operations: at most one for each session.
+            expected: session key to the entry version that the change was computed from.
+            timeout_s: how long to wait for the commit lock.
+            preallocate: write the journal ahead with zeros.
+            verify: called under the commit lock before the append; may raise ``Moved``.
+
+        Raises ``Moved``, ``LockTimeout``, ``DiskFull`` and the like; then nothing was committed.
+        """
+        file = self.lock(timeout_s)
+        try:
+            if verify is not None:
+                verify()
+            return self._append(file, operations, expected, preallocate)
+        except OSError as exc:
+            if isinstance(exc, StoreError):
+                raise
+            raise storage_error(exc, file.path, "write") from exc
+        finally:
+            self.unlock(file)
+
+    def _append(
+        self, file: JournalFile, operations: Sequence[Operation], expected: Mapping[str, int], preallocate: bool
+    ) -> Committed:
+        view = self._view
+        version = view.version
+        with view.mutex:
+            for key, wanted in expected.items():
+                doc = view.load_locked(key)
+                if (doc.version if doc.fields is not None else 0) != wanted:
+                    raise Moved(key, wanted, doc.version if doc.fields is not None else 0)
+                # In a copy of a live store a session file may be ahead of the journal.
+                version = max(version, doc.version)
+        if view.torn or not file.tail_checked:
+            self.mend_tail(file)
+        version += 1
+        line = journal.encode_commit(version, int(self._clock.now() * 1000), tuple(operations))
+        if len(line) > self._limits.commit_bytes:
+            raise EntryTooLarge(
+                f"the commit has {len(line)} bytes, the limit is {self._limits.commit_bytes}; commit in parts",
+                where="",
+                reason="commit too large",
+                size=len(line),
+                limit=self._limits.commit_bytes,
+            )
+        start = view.end
+        file.append(line, start, preallocate=preallocate)
+        with view.mutex:
+            view.applied(version, operations, (version, start, len(line)))
+        return Committed(version, file, start + len(line))
+
+    def mend_tail(self, file: JournalFile) -> None:
+        """Cut what a dead writer or a power cut left behind the content. Commit lock held."""
+        end = self._view.end
+        tail = file.check_tail(end)
+        if not tail:
+            return
+        if b"\n" in tail:
+            # Whole lines behind a gap: commits that were never durable. Kept for people, not used.
+            quarantine.keep_bytes(
+                self._directory, self._clock, f"{file.name}-at-{end}", tail, "lines behind the end of the journal"
+            )
+        else:
+            _log.info("%s: cut a torn tail of %d bytes", file.path, len(tail))
+        file.cut(end)
+        self._view.torn = False
+
+    def _timeout(self, waited_s: float) -> LockTimeout:
+        return LockTimeout(
+            f"{self._directory.path}: another process held the commit lock for {waited_s:.1f} s "
+            "(is one stopped?); nothing was changed",
+            session=None,
+            holder_pid=None,
+            holder="another process",
+            held_s=None,
+            waited_s=waited_s,
+        )
+
+

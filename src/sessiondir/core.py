@@ -1,0 +1,471 @@
+"""One core per store and process: what all handles on one store share.
+
+Handles find their core by the store directory's device and inode, so two spellings of a
+path meet in one. A core opens for reading at first and gets ready to write at the first
+write. A forked child drops the inherited descriptors without unlocking anything and
+starts anew.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import logging
+import os
+import threading
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from sessiondir import layout, opening, quarantine
+from sessiondir.checkpoint import COMMIT_LOCK_S, Checkpointer
+from sessiondir.clock import Clock
+from sessiondir.commit import Committed, Committer
+from sessiondir.directory import StoreDirectory
+from sessiondir.entries import SessionFiles, ignores_case
+from sessiondir.errors import (
+    CorruptFile,
+    DurabilityUnknown,
+    InvalidOption,
+    LockTimeout,
+    StoreClosed,
+    StoreError,
+    UnsupportedFileSystem,
+    storage_error,
+)
+from sessiondir.fs import LOCK_UN, FileSystem
+from sessiondir.layout import KeyRef
+from sessiondir.locks import ByteLock, KeyLocks, LockFile, take_flock
+from sessiondir.model import Document, Durability, KeyRule, Limits, Operation
+from sessiondir.procfs import NETWORK_FILE_SYSTEMS, file_system_type
+from sessiondir.state import State, write_state
+from sessiondir.sync import SyncGroup
+from sessiondir.view import View
+
+_log = logging.getLogger("sessiondir")
+_REFS = 10_000
+_CLOSE_CHECKPOINT_S = 10.0
+_CLOSE_ROTATE_BYTES = 1 << 18
+_LONGEST_CHECKPOINT_SHARE = 10
+"""A checkpoint that takes t is followed by at least 10 t without one."""
+
+
+class Core:
+    """Everything this process knows and holds of one store.
+
+    Made by ``open_core`` only. ``path`` is the store directory.
+    """
+
+    def __init__(
+        self,
+        fs: FileSystem,
+        clock: Clock,
+        directory: StoreDirectory,
+        limits: Limits,
+        new_keys: KeyRule | None,
+        *,
+        allow_network: bool,
+    ) -> None:
+        self.fs = fs
+        self.clock = clock
+        self.directory = directory
+        self.limits = limits
+        self.users = 0
+        self.failed: DurabilityUnknown | None = None
+        self._new_keys = new_keys
+        self._allow_network = allow_network
+        self._refs: dict[str, KeyRef] = {}
+        self._start()
+
+    # -- life -----------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        self._setup = threading.Lock()
+        self._lock_file: LockFile | None = None
+        self._wake = threading.Event()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._state_seen: tuple[int, int, int] | None = None
+        self.files = SessionFiles(
+            self.directory, self.clock, self.limits.entry_bytes, hashed_only=ignores_case(self.directory)
+        )
+        found = opening.look(self.directory, self.clock, self.files, self._new_keys)
+        self.state = found.state
+        self.files.default_version = found.state.version
+        self.view = View(self.directory, self.files, found.state.version, self.limits.cache_bytes)
+        self._enter(found)
+        self.epoch = getattr(self, "epoch", 0) + 1
+
+    def _enter(self, found: opening.Opening) -> None:
+        view = self.view
+        if found.journal is None:
+            view.without_journal = self._look_again
+        else:
+            view.without_journal = None
+            view.start(found.journal)
+        # A copy or a layout-1 program may leave a state file ahead of the journal.
+        view.version = max(view.version, found.state.version)
+
+    def _look_again(self) -> None:
+        """A store without a journal: has somebody given it one, or replaced its state file?"""
+        try:
+            status = self.fs.stat(layout.STATE, dir_fd=self.directory.fd, follow_symlinks=False)
+        except FileNotFoundError:
+            return
+        seen = (status.st_ino, status.st_mtime_ns, status.st_size)
+        if seen == self._state_seen:
+            return
+        found = opening.look(self.directory, self.clock, self.files)
+        self._state_seen = seen
+        self.state = found.state
+        self.files.default_version = found.state.version
+        self.view.forget()
+        self._enter(found)
+
+    @property
+    def key_rule(self) -> KeyRule:
+        """How keys are compared in this store."""
+        header = self.view.header()
+        return header.keys if header is not None else self.state.keys
+
+    def ref(self, key: str) -> KeyRef:
+        """``key`` under the key rule with its lock requests. Raises ``InvalidKey``."""
+        ref = self._refs.get(key)
+        if ref is None:
+            ref = KeyRef(layout.normalise_key(key, self.key_rule))
+            if len(self._refs) >= _REFS:
+                self._refs.clear()
+            self._refs[key] = ref
+        return ref
+
+    # -- getting ready to write -----------------------------------------------------------
+
+    def begin_writing(self) -> None:
+        """Get ready to write, once: check the place, open the locks, mend or make the journal.
+
+        Raises ``UnsafeDirectory``, ``UnsupportedFileSystem``, ``ReadOnlyStore``,
+        ``DurabilityUnknown`` after a failed sync; nothing was written then.
+        """
+        if self._lock_file is not None and self.failed is None:
+            return
+        if self.failed is not None:
+            raise self.failed
+        with self._setup:
+            if self._lock_file is None:
+                try:
+                    self._lock_file = self._begin_writing()
+                except OSError as exc:
+                    if isinstance(exc, StoreError):
+                        raise
+                    raise storage_error(exc, self.directory.path, "write") from exc
+
+    def _begin_writing(self) -> LockFile:
+        self.directory.require_safe()
+        kind = file_system_type(self.directory.path)
+        if kind in NETWORK_FILE_SYSTEMS and not self._allow_network:
+            raise UnsupportedFileSystem(
+                f"{self.directory.path} is on {kind}, where locks cannot be relied on between hosts; keep the "
+                "store on a local file system, or open it with allow_network=True if one host uses it",
+                path=self.directory.path,
+                reason=f"{kind} file system",
+            )
+        lock_file = LockFile(self.directory, self.clock)
+        try:
+            lock_file.probe()
+            self._make_usable()
+        except BaseException:
+            lock_file.close()
+            raise
+        view = self.view
+        with view.mutex:
+            view.make_writable()
+        self.keys = KeyLocks(lock_file, self.clock)
+        self.committer = Committer(self.fs, self.clock, self.directory, view, self.limits)
+        self.sync = SyncGroup(self.fs, self.clock, view, lock_file)
+        self.checkpointer = Checkpointer(
+            self.directory,
+            self.clock,
+            self.files,
+            view,
+            self.committer,
+            self.sync,
+            ByteLock(lock_file, self.clock, layout.CHECKPOINT_LOCK_AT),
+            self.limits,
+            self.state,
+        )
+        return lock_file
+
+    def _make_usable(self) -> None:
+        """See to it that there is a journal to write to. One process at a time."""
+        fd = self.directory.fd
+        if not take_flock(self.fs, self.clock, fd, COMMIT_LOCK_S):
+            raise LockTimeout(
+                f"{self.directory.path}: another process has been setting the store up for {COMMIT_LOCK_S:.0f} s",
+                session=None, holder_pid=None, holder="another process", held_s=None, waited_s=COMMIT_LOCK_S,
+            )
+        try:
+            found = opening.look(self.directory, self.clock, self.files, self._new_keys)
+            usable = found.journal is not None and found.state_is_stored
+            if usable and self.view.journal is not None and not self.view.finished:
+                return
+            self._mend(found)
+        finally:
+            self.fs.flock(fd, LOCK_UN)
+
+    def _mend(self, found: opening.Opening) -> None:
+        view = self.view
+        with view.mutex:
+            self.state = found.state
+            self.files.default_version = found.state.version
+            if view.journal is None:
+                view.forget()
+                self._enter(found)
+            view.catch_up()
+        self.directory.subdirectory(layout.ENTRIES, create=True)
+        opening.set_damaged_aside(self.directory, self.clock, found)
+        if view.journal is not None and not view.finished:
+            if not found.state_is_stored:
+                header = view.journal.header
+                self.state = State(
+                    header.base, int(self.clock.now() * 1000), header.store_id, view.journal.name, header.keys
+                )
+                write_state(self.directory, self.state)
+            return
+        self._level_everything()
+        state = replace(self.state, keys=self.key_rule)
+        self.state = opening.start_journal(self.directory, self.clock, state, view.version)
+        with view.mutex:
+            view.forget()
+            view.finished = False
+            view.journal = None
+            self._enter(opening.look(self.directory, self.clock, self.files))
+
+    def _level_everything(self) -> None:
+        docs = []
+        for key in list(self.view.dirty):
+            try:
+                docs.append(self.view.load(key))
+            except CorruptFile as exc:
+                _log.error("%s: session %r could not be kept up to date: %s", self.directory.path, key, exc)
+        self.files.write(docs)
+
+    # -- commits --------------------------------------------------------------------------
+
+    def load_or_set_aside(self, key: str) -> Document:
+        """As ``View.load`` for a session that is about to be replaced: a damaged file goes to the quarantine."""
+        try:
+            return self.view.load(key)
+        except CorruptFile as exc:
+            name = self.files.name_in_the_way(key)
+            if name is not None:
+                quarantine.set_aside(self.directory, self.clock, name, exc.reason, layout.ENTRIES)
+            return self.view.load(key)
+
+    def append(
+        self,
+        operations: Sequence[Operation],
+        expected: Mapping[str, int],
+        timeout_s: float,
+        durability: Durability,
+        verify: Callable[[], None] | None = None,
+    ) -> Committed:
+        """Append one commit; it is visible to every process, and durable after ``settle``.
+
+        ``verify`` may look further under the commit lock and raise ``Moved``.
+
+        Raises ``Moved`` and what ``Committer.commit`` raises; nothing was committed then.
+        """
+        if self._lock_file is None or self.failed is not None:
+            self.begin_writing()  # forked meanwhile, or a sync failed in another thread
+        return self.committer.commit(
+            operations, expected, timeout_s, preallocate=durability == "power", verify=verify
+        )
+
+    def settle(self, committed: Committed, durability: Durability, checkpoint_interval_s: float) -> None:
+        """Wait until a commit is as durable as asked for, and see to its checkpoint. No lock is held.
+
+        Raises ``DurabilityUnknown``: committed, but a power cut may take it.
+        """
+        if durability == "power":
+            try:
+                self.sync.wait(committed.journal, committed.end)
+            except DurabilityUnknown as exc:
+                self.fail(exc)
+                raise
+        if checkpoint_interval_s <= 0:
+            self.checkpoint(_CLOSE_CHECKPOINT_S)
+        elif not self._wake.is_set():
+            self._schedule(checkpoint_interval_s)
+
+    def fail(self, exc: DurabilityUnknown) -> None:
+        """Refuse writes from now on; the next ``open`` gets a fresh core."""
+        self.failed = exc
+        with _registry_mutex:
+            for identity, core in list(_cores.items()):
+                if core is self:
+                    del _cores[identity]
+
+    # -- checkpoints ----------------------------------------------------------------------
+
+    def _schedule(self, interval_s: float) -> None:
+        if self._thread is None:
+            with self._setup:
+                if self._thread is None and not self._stop.is_set():
+                    self._thread = threading.Thread(
+                        target=_checkpoint_loop, args=(weakref.ref(self), self._wake, self._stop, interval_s),
+                        name="sessiondir-checkpoint", daemon=True,
+                    )
+                    self._thread.start()
+        self._wake.set()
+
+    def checkpoint(self, timeout_s: float, *, rotate_bytes: int | None = None) -> bool:
+        """Bring the session files level; see ``Checkpointer.run``."""
+        if self._lock_file is None:
+            return True
+        try:
+            return self.checkpointer.run(timeout_s, rotate_bytes=rotate_bytes)
+        except DurabilityUnknown as exc:
+            self.fail(exc)
+            raise
+
+    def close(self) -> None:
+        """Level the session files and close all descriptors. Errors of the last checkpoint are raised."""
+        self._stop.set()
+        self._wake.set()
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
+        try:
+            if self._lock_file is not None and self.failed is None:
+                self.checkpoint(_CLOSE_CHECKPOINT_S, rotate_bytes=_CLOSE_ROTATE_BYTES)
+        finally:
+            self._drop()
+
+    def _drop(self) -> None:
+        if self._lock_file is not None:
+            self._lock_file.close()
+        if self.view.journal is not None:
+            self.view.journal.close()
+        self.directory.close()
+
+    def after_fork(self) -> None:
+        """In a forked child: drop what is shared with the parent, without unlocking, and start anew."""
+        old_directory = self.directory
+        for fd in _inherited(self):
+            with contextlib.suppress(OSError):
+                self.fs.close(fd)
+        if self.view.journal is not None:
+            self.view.journal.fd = -1
+        if self._lock_file is not None:
+            self._lock_file.fd = -1
+        self.directory = StoreDirectory(self.fs, old_directory.path)
+        self._refs = {}
+        self._start()
+
+
+def _inherited(core: Core) -> list[int]:
+    fds = [core.directory.fd, *core.directory._subdirectories.values()]
+    if core.view.journal is not None:
+        fds.append(core.view.journal.fd)
+    if core._lock_file is not None:
+        fds += [core._lock_file.fd, *core._lock_file._stripes.values()]
+    return [fd for fd in fds if fd >= 0]
+
+
+def _checkpoint_loop(
+    reference: weakref.ref[Core], wake: threading.Event, stop: threading.Event, interval_s: float
+) -> None:
+    """Body of the background thread: a checkpoint a while after the first commit it has not seen."""
+    pause_s = interval_s
+    while True:
+        wake.wait()
+        if stop.wait(pause_s):
+            return
+        wake.clear()
+        core = reference()
+        if core is None or core.failed is not None:
+            return
+        started = core.clock.monotonic()
+        try:
+            core.checkpoint(0)
+        except StoreError as exc:
+            _log.error("checkpoint of %s: %s; commits go on, it is tried again", core.directory.path, exc)
+            wake.set()
+        pause_s = max(interval_s, _LONGEST_CHECKPOINT_SHARE * (core.clock.monotonic() - started))
+        del core
+
+
+_cores: dict[tuple[int, int, int], Core] = {}
+_registry_mutex = threading.Lock()
+
+
+def open_core(
+    fs: FileSystem, clock: Clock, path: str, limits: Limits, keys: KeyRule | None, *, allow_network: bool
+) -> Core:
+    """The core of the store directory ``path``, shared with every handle on the same directory.
+
+    Raises ``FileNotFoundError``, ``UnsafeDirectory``, ``FormatTooNew``, ``InvalidOption`` if
+    ``keys`` is not the store's key rule.
+    """
+    directory = StoreDirectory(fs, path)
+    identity = (*directory.identity, id(fs))
+    with _registry_mutex:
+        core = _cores.get(identity)
+        if core is None:
+            try:
+                core = Core(fs, clock, directory, limits, keys, allow_network=allow_network)
+            except BaseException:
+                directory.close()
+                raise
+            _cores[identity] = core
+        else:
+            directory.close()
+        core.users += 1
+    if keys is not None and core.key_rule != keys:
+        release_core(core)
+        raise InvalidOption(
+            f"{path} has the key rule {core.key_rule!r}, not {keys!r}; leave keys out to take the store's"
+        )
+    return core
+
+
+def release_core(core: Core) -> None:
+    """Give a core back; the last user closes it."""
+    with _registry_mutex:
+        core.users -= 1
+        if core.users > 0:
+            return
+        for identity, other in list(_cores.items()):
+            if other is core:
+                del _cores[identity]
+    core.close()
+
+
+def closed_error() -> StoreClosed:
+    """The error of using a closed handle."""
+    return StoreClosed("this handle was closed; open the store again")
+
+
+def _after_fork_in_child() -> None:
+    global _registry_mutex  # noqa: PLW0603 - another thread may have held it at the fork
+    _registry_mutex = threading.Lock()
+    for core in list(_cores.values()):
+        try:
+            core.after_fork()
+        except (OSError, StoreError) as exc:
+            # The store went away; the child's first use says so.
+            _log.warning("after fork: %s: %s", core.directory.path, exc)
+
+
+def _level_at_exit() -> None:
+    for core in list(_cores.values()):
+        try:
+            core.close()
+        except (OSError, StoreError) as exc:
+            _log.error("closing %s at exit: %s", core.directory.path, exc)
+    _cores.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
+atexit.register(_level_at_exit)

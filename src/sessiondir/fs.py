@@ -1,0 +1,82 @@
+"""The only module that calls the operating system about files and locks.
+
+``FileSystem`` names every call the store makes; the methods are the functions of ``os``
+themselves, so going through the seam costs one attribute look-up. Tests replace it by a
+subclass that fails or stops at the n-th call.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import struct
+from collections.abc import Callable
+
+_FULL_SYNC: int | None = getattr(fcntl, "F_FULLFSYNC", None)
+_OFD_SETLK: int | None = getattr(fcntl, "F_OFD_SETLK", None)
+_OFD_GETLK: int | None = getattr(fcntl, "F_OFD_GETLK", None)
+
+HAS_OFD_LOCKS = _OFD_SETLK is not None
+"""Whether this platform has open-file-description byte-range locks (Linux does)."""
+
+LOCK_EX, LOCK_UN, LOCK_NB = fcntl.LOCK_EX, fcntl.LOCK_UN, fcntl.LOCK_NB
+
+
+def range_request(position: int, *, unlock: bool = False) -> bytes:
+    """The ``struct flock`` asking for (or releasing) one byte at ``position``."""
+    return struct.pack("hhqqi4x", fcntl.F_UNLCK if unlock else fcntl.F_WRLCK, os.SEEK_SET, position, 1, 0)
+
+
+def _full_sync(fd: int) -> None:
+    # macOS: fsync() leaves the bytes in the drive's cache; F_FULLFSYNC does not (fsync(2) there).
+    assert _FULL_SYNC is not None
+    fcntl.fcntl(fd, _FULL_SYNC)
+
+
+def _range_lock(fd: int, request: bytes) -> None:
+    """Take or release a byte without waiting; ``BlockingIOError`` when another descriptor has it."""
+    assert _OFD_SETLK is not None
+    fcntl.fcntl(fd, _OFD_SETLK, request)
+
+
+class FileSystem:
+    """The real file system."""
+
+    open = staticmethod(os.open)
+    close = staticmethod(os.close)
+    pread = staticmethod(os.pread)
+    pwrite = staticmethod(os.pwrite)
+    ftruncate = staticmethod(os.ftruncate)
+    fstat = staticmethod(os.fstat)
+    stat = staticmethod(os.stat)
+    fchmod = staticmethod(os.fchmod)
+    fchown = staticmethod(os.fchown)
+    listdir = staticmethod(os.listdir)
+    mkdir = staticmethod(os.mkdir)
+    rmdir = staticmethod(os.rmdir)
+    rename = staticmethod(os.rename)
+    link = staticmethod(os.link)
+    unlink = staticmethod(os.unlink)
+    flock = staticmethod(fcntl.flock)
+    range_lock = staticmethod(_range_lock)
+    fsync: Callable[[int], None] = staticmethod(_full_sync if _FULL_SYNC is not None else os.fsync)
+    fdatasync: Callable[[int], None] = staticmethod(
+        _full_sync if _FULL_SYNC is not None else getattr(os, "fdatasync", os.fsync)
+    )
+
+    def read_all(self, fd: int, limit: int) -> bytes:
+        """Read a whole regular file of at most ``limit`` bytes; ``OverflowError`` above that."""
+        size = self.fstat(fd).st_size
+        if size > limit:
+            raise OverflowError(size)
+        parts: list[bytes] = []
+        position = 0
+        while part := self.pread(fd, max(size - position, 0) + 1, position):
+            parts.append(part)
+            position += len(part)
+            if position > limit:
+                raise OverflowError(position)
+        return b"".join(parts) if len(parts) != 1 else parts[0]
+
+
+SYSTEM_FS = FileSystem()

@@ -1,0 +1,47 @@
+"""Facts about a store, for people."""
+
+from __future__ import annotations
+
+from sessiondir import layout, quarantine
+from sessiondir.core import Core
+from sessiondir.model import StoreInfo
+from sessiondir.snapshot import all_keys
+from sessiondir.state import read_state
+from sessiondir.unmigrated import Unmigrated
+
+
+def describe(core: Core | None, path: str, unmigrated: Unmigrated) -> StoreInfo:
+    """Versions, counts and sizes; O(sessions)."""
+    if core is None:
+        documents = unmigrated.documents()
+        size = sum(doc.size for doc in documents.values())
+        rule = "lowercase" if unmigrated.exists() else "exact"
+        return StoreInfo(path, "", 0, unmigrated.version(), 0, rule, len(documents), size, "", 0, 0)  # type: ignore[arg-type]
+    view = core.view
+    with view.mutex:
+        view.catch_up()
+        version, file, end = view.version, view.journal, view.end
+    state = read_state(core.directory) or core.state
+    dir_fd = None
+    size = 0
+    for name in core.files.names():
+        dir_fd = dir_fd if dir_fd is not None else core.directory.subdirectory(layout.ENTRIES)
+        try:
+            size += core.fs.stat(name, dir_fd=dir_fd, follow_symlinks=False).st_size
+        except FileNotFoundError:
+            continue  # deleted since it was listed
+    sessions = len(all_keys(core))
+    return StoreInfo(
+        path=path,
+        store_id=state.store_id or "",
+        layout_version=layout.LAYOUT_VERSION,
+        version=version,
+        checkpoint_version=state.version,
+        key_rule=core.key_rule,
+        sessions=sessions,
+        session_bytes=size,
+        journal=file.name if file is not None else "",
+        journal_bytes=end if file is not None else 0,
+        quarantined=len(quarantine.kept_names(core.directory)),
+        migrated_from=state.migrated_from,
+    )

@@ -1,0 +1,319 @@
+"""The journal: one line a commit, appended; the commit *is* the line.
+
+    {"journal":1,"store":ID,"generation":7,"base":41,"keys":"exact","v":41,"t":ms,"crc":"8 hex"}
+    {"v":42,"t":ms,"ops":[{"op":"patch","key":K,"set":{...},"unset":[...]}],"crc":"8 hex"}
+    {"v":42,"t":ms,"next":"journal-8.jsonl","crc":"8 hex"}
+
+The first line names the store, the generation and the version it starts from; the last
+line of a finished journal names the next one. The check sum (CRC-32) covers the bytes
+before ``,"crc"``. A journal ends at its first NUL byte or at the end of the file, so it
+can be written full of zeros ahead of use. An incomplete last line is a torn tail.
+
+Nothing here takes a lock: the callers hold the commit lock when they write.
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+from dataclasses import dataclass
+
+import msgspec
+
+from sessiondir import codec, durable, layout
+from sessiondir.directory import StoreDirectory
+from sessiondir.errors import CorruptFile, FormatTooNew
+from sessiondir.fs import FileSystem
+from sessiondir.model import Delete, KeyRule, Operation, Patch, Put
+
+HEADER_LIMIT = 4096
+PEEK_BYTES = 1024
+_CHUNK = 1 << 18
+_PREALLOCATE = 1 << 18
+_TAIL = len(b',"crc":"01234567"}\n')
+
+
+class DamagedLine(ValueError):
+    """A complete line that is not what was written."""
+
+
+class _Op(msgspec.Struct):
+    op: str
+    key: str
+    entry: dict[str, msgspec.Raw] | None = None
+    set: dict[str, msgspec.Raw] | None = None
+    unset: list[str] | None = None
+
+
+class _Line(msgspec.Struct):
+    v: int
+    t: int = 0
+    ops: list[_Op] = []
+    next: str | None = None
+    journal: int | None = None
+    store: str | None = None
+    generation: int | None = None
+    base: int | None = None
+    keys: str | None = None
+
+
+_line_decoder = msgspec.json.Decoder(_Line)
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """The first line of a journal."""
+
+    store_id: str
+    generation: int
+    base: int
+    keys: KeyRule
+
+
+@dataclass(slots=True)
+class Line:
+    """One line of a journal: a commit, or the name of the ``next`` journal."""
+
+    version: int
+    at_ms: int
+    ops: list[_Op]
+    next: str | None
+
+    def operations(self) -> list[Operation]:
+        """The commit's operations; ``DamagedLine`` if a value in them is not JSON."""
+        try:
+            return [_operation(op) for op in self.ops]
+        except codec.DecodeError as exc:
+            raise DamagedLine(str(exc)) from exc
+
+
+def _operation(op: _Op) -> Operation:
+    from_raw = codec.field_from_raw
+    if op.op == "patch":
+        set_ = {name: from_raw(bytes(raw)) for name, raw in (op.set or {}).items()}
+        return Patch(op.key, set_, tuple(op.unset or ()))
+    if op.op == "put":
+        return Put(op.key, {name: from_raw(bytes(raw)) for name, raw in (op.entry or {}).items()})
+    if op.op == "delete":
+        return Delete(op.key)
+    # Skipping what we do not know would give wrong entries without a word.
+    raise FormatTooNew(
+        f"the journal has operation {op.op!r}; use a newer sessiondir",
+        path="journal",
+        found=op.op,
+        supported="put, patch, delete",
+    )
+
+
+def _seal(body: bytes) -> bytes:
+    return b'%b,"crc":"%08x"}\n' % (body, zlib.crc32(body))
+
+
+def encode_commit(version: int, at_ms: int, ops: list[Operation] | tuple[Operation, ...]) -> bytes:
+    """The line of a commit."""
+    return _seal(b'{"v":%d,"t":%d,"ops":[%b]' % (version, at_ms, b",".join(map(_encode_operation, ops))))
+
+
+def _encode_operation(op: Operation) -> bytes:
+    key = codec.encode_text(op.key)
+    if type(op) is Patch:
+        unset = b',"unset":' + codec.encode(list(op.unset)) if op.unset else b""
+        return b'{"op":"patch","key":%b,"set":%b%b}' % (key, codec.encode_fields(op.set), unset)
+    if type(op) is Put:
+        return b'{"op":"put","key":%b,"entry":%b}' % (key, codec.encode_fields(op.fields))
+    return b'{"op":"delete","key":%b}' % key
+
+
+def encode_header(header: Header, at_ms: int) -> bytes:
+    """The first line of a journal."""
+    return _seal(
+        b'{"journal":1,"store":%b,"generation":%d,"base":%d,"keys":%b,"v":%d,"t":%d'
+        % (
+            codec.encode_text(header.store_id),
+            header.generation,
+            header.base,
+            codec.encode_text(header.keys),
+            header.base,
+            at_ms,
+        )
+    )
+
+
+def encode_next(version: int, at_ms: int, name: str) -> bytes:
+    """The last line of a finished journal."""
+    return _seal(b'{"v":%d,"t":%d,"next":%b' % (version, at_ms, codec.encode_text(name)))
+
+
+def parse_line(data: bytes) -> Line:
+    """Parse a complete line, its line feed included. Raises ``DamagedLine``."""
+    line = _parse(data)
+    return Line(line.v, line.t, line.ops, line.next)
+
+
+def _parse(data: bytes) -> _Line:
+    body = data[:-_TAIL]
+    if data[-_TAIL:] != b',"crc":"%08x"}\n' % zlib.crc32(body):
+        raise DamagedLine("check sum does not match")
+    try:
+        return _line_decoder.decode(data)
+    except msgspec.MsgspecError as exc:
+        return _parse_tolerantly(data, exc)
+
+
+def _parse_tolerantly(data: bytes, cause: Exception) -> _Line:
+    # Lone surrogates: only the standard library reads them.
+    try:
+        value = codec.decode(data)
+        for op in value.get("ops", ()):
+            for member in ("entry", "set"):
+                if member in op:
+                    op[member] = {name: msgspec.Raw(codec.encode(item)) for name, item in op[member].items()}
+        return msgspec.convert(value, _Line)
+    except (ValueError, TypeError, AttributeError) as exc:
+        raise DamagedLine(f"not a journal line ({cause})") from exc
+
+
+def read_lines(fs: FileSystem, fd: int, at: int, data: bytes) -> tuple[list[bytes], bytes]:
+    """The complete lines from position ``at`` to the journal's end, and the torn rest.
+
+    ``data`` is what was already read there.
+    """
+    pread = fs.pread
+    parts, position = [data], at + len(data)
+    last, asked = data, PEEK_BYTES
+    while len(last) == asked and b"\0" not in last:
+        asked = _CHUNK
+        last = pread(fd, asked, position)
+        parts.append(last)
+        position += len(last)
+    text = b"".join(parts) if len(parts) > 1 else data
+    end = text.find(b"\0")
+    if end >= 0:
+        text = text[:end]
+    *lines, rest = text.split(b"\n")
+    return [line + b"\n" for line in lines], rest
+
+
+class JournalFile:
+    """An open journal. Closed with its last user, or at once in a forked child.
+
+    ``size`` is the file's length as last seen; bytes beyond the content are zeros.
+    ``damage`` tells what is wrong with the first line when ``assumed`` had to stand in for it.
+    """
+
+    def __init__(
+        self, directory: StoreDirectory, name: str, *, writable: bool, assumed: Header | None = None
+    ) -> None:
+        self._fs = directory.fs
+        self.name = name
+        self.path = directory.file_path(name)
+        self.writable = writable
+        self.fd = directory.open_fd(name, os.O_RDWR if writable else os.O_RDONLY)
+        self.tail_checked = False
+        self.size = 0
+        self.damage = ""
+        try:
+            self.header, self.start = self._read_header(assumed)
+        except BaseException:
+            self.close()
+            raise
+        self.generation = self.header.generation
+
+    def _read_header(self, assumed: Header | None) -> tuple[Header, int]:
+        data = self._fs.pread(self.fd, HEADER_LIMIT, 0)
+        cut = data.find(b"\n") + 1
+        try:
+            if not cut:
+                raise DamagedLine("no complete first line")
+            line = _parse(data[:cut])
+            if (
+                line.journal != 1
+                or line.store is None
+                or line.base is None
+                or line.generation != layout.journal_generation(self.name)
+                or line.generation is None
+                or line.keys not in ("exact", "lowercase")
+            ):
+                raise DamagedLine("the first line does not describe this journal")
+        except DamagedLine as exc:
+            if assumed is not None and cut and b"\0" not in data[:cut]:
+                self.damage = str(exc)
+                return assumed, cut
+            raise CorruptFile(
+                f"{self.path}: {exc}; run: sessiondir check", path=self.path, reason=str(exc)
+            ) from exc
+        return Header(line.store, line.generation, line.base, line.keys), cut  # type: ignore[arg-type]
+
+    def check_tail(self, end: int) -> bytes:
+        """What stands after the content, zeros left out: normally nothing.
+
+        After a power cut old lines may stand behind a gap of zeros; appending over the gap
+        would bring them back to life, so the first writer of a journal looks.
+        """
+        size = self._fs.fstat(self.fd).st_size
+        tail = self._fs.pread(self.fd, size - end, end) if size > end else b""
+        self.size = size
+        self.tail_checked = True
+        return tail.strip(b"\0")
+
+    def cut(self, end: int) -> None:
+        """Make ``end`` the end of the file."""
+        self._fs.ftruncate(self.fd, end)
+        self.size = end
+
+    def append(self, line: bytes, end: int, *, preallocate: bool) -> None:
+        """Write ``line`` at ``end``; on failure nothing of it remains and the error is raised.
+
+        With ``preallocate`` zeros are written ahead, so that the sync that follows need not
+        also write a new file length.
+        """
+        try:
+            if preallocate and end + len(line) > self.size:
+                self._extend(end + len(line))
+            written = self._fs.pwrite(self.fd, line, end)
+            if written != len(line):
+                durable.write_all(self._fs, self.fd, line[written:], end + written)
+        except BaseException:
+            self.tail_checked = False  # if the cut fails too, the next writer does it
+            self.cut(end)
+            raise
+        self.size = max(self.size, end + len(line))
+
+    def _extend(self, needed: int) -> None:
+        size = self._fs.fstat(self.fd).st_size
+        if size < needed:
+            grown = needed + _PREALLOCATE
+            try:
+                durable.write_all(self._fs, self.fd, bytes(grown - size), size)
+                size = grown
+            except OSError:
+                # No room to reserve; the line itself may still fit, and says so if not.
+                self._fs.ftruncate(self.fd, size)
+        self.size = size
+
+    def close(self) -> None:
+        """Close the descriptor."""
+        if self.fd >= 0:
+            fd, self.fd = self.fd, -1
+            self._fs.close(fd)
+
+    def __del__(self) -> None:
+        self.close()
+
+
+def create_journal(directory: StoreDirectory, header: Header, at_ms: int, lines: bytes = b"") -> str:
+    """Create a journal that nothing names yet, durably; a leftover of the same name goes first."""
+    name = layout.journal_name(header.generation)
+    try:
+        directory.fs.unlink(name, dir_fd=directory.fd)
+    except FileNotFoundError:
+        pass
+    durable.write_new(directory.fs, directory.fd, name, encode_header(header, at_ms) + lines, directory.owner)
+    durable.sync_directory(directory.fs, directory.fd)
+    return name
+
+
+def journal_names(directory: StoreDirectory) -> list[str]:
+    """The journals in the store, oldest generation first."""
+    found = {layout.journal_generation(name): name for name in directory.fs.listdir(directory.fd)}
+    return [found[generation] for generation in sorted(g for g in found if g is not None)]

@@ -1,0 +1,375 @@
+"""Locks that die with their owner.
+
+Key locks queue the writers of one session: first among the threads of this process, in
+order of arrival, then among processes by one byte of the ``lock`` file, held on an open
+file description (or, where the platform has none, by one of 256 stripe files). They are
+for orderly queueing; what makes an update safe is the version check of the commit.
+
+No wait is a blocking system call, so every wait is bounded. Nothing here is removed or
+left behind: the kernel frees a lock with its last descriptor.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections import deque
+from dataclasses import dataclass
+from types import TracebackType
+
+from sessiondir import layout
+from sessiondir.clock import Clock
+from sessiondir.directory import StoreDirectory
+from sessiondir.errors import LockTimeout, ReentrantUpdate, UnsupportedFileSystem, storage_error
+from sessiondir.fs import HAS_OFD_LOCKS, LOCK_EX, LOCK_NB, LOCK_UN, FileSystem, range_request
+from sessiondir.layout import KeyRef
+from sessiondir.procfs import find_holder
+
+_log = logging.getLogger("sessiondir")
+_YIELDS = 8
+_STRIPES = 256
+
+
+class Backoff:
+    """Waits between tries of a lock: give up the processor first, then sleep, 50 us up to ``longest_s``."""
+
+    __slots__ = ("_clock", "_longest_s", "_tries")
+
+    def __init__(self, clock: Clock, longest_s: float = 0.001) -> None:
+        self._clock = clock
+        self._longest_s = longest_s
+        self._tries = 0
+
+    def wait(self) -> None:
+        """Wait a little longer than the last time."""
+        self._tries += 1
+        if self._tries <= _YIELDS:
+            os.sched_yield()
+        else:
+            self._clock.sleep(min(self._longest_s, 50e-6 * 1.3 ** (self._tries - _YIELDS)))
+
+
+def take_flock(fs: FileSystem, clock: Clock, fd: int, timeout_s: float) -> bool:
+    """Take the exclusive ``flock`` of ``fd`` within ``timeout_s``; False if it stayed busy."""
+    exclusive = LOCK_EX | LOCK_NB
+    try:
+        fs.flock(fd, exclusive)
+        return True
+    except BlockingIOError:
+        pass
+    deadline = clock.monotonic() + timeout_s
+    backoff = Backoff(clock)
+    while True:
+        backoff.wait()
+        try:
+            fs.flock(fd, exclusive)
+            return True
+        except BlockingIOError:
+            if clock.monotonic() >= deadline:
+                return False
+
+
+class LockFile:
+    """The ``lock`` file: byte ranges as locks, and at its start the record of what is synced."""
+
+    def __init__(self, directory: StoreDirectory, clock: Clock) -> None:
+        self._directory = directory
+        self._fs = directory.fs
+        self._clock = clock
+        self._stripes: dict[int, int] = {}
+        self._named = threading.Lock()
+        self.fd = -1
+        self.open()
+
+    def open(self) -> None:
+        """Open the file, creating it if needed."""
+        try:
+            self.fd = self._directory.open_fd(layout.LOCK, os.O_RDWR, create=True)
+        except FileNotFoundError as exc:
+            raise storage_error(exc, self._directory.file_path(layout.LOCK), "create") from exc
+
+    def reopen_if_unlinked(self) -> None:
+        """Notice that somebody removed the lock file: two inodes would not exclude each other."""
+        try:
+            named = self._fs.stat(layout.LOCK, dir_fd=self._directory.fd, follow_symlinks=False)
+            ours = self._fs.fstat(self.fd)
+            if (named.st_dev, named.st_ino) == (ours.st_dev, ours.st_ino):
+                return
+        except FileNotFoundError:
+            pass
+        _log.warning("%s was removed or replaced; opened anew", self._directory.file_path(layout.LOCK))
+        old, self.fd = self.fd, -1
+        self.open()
+        self._fs.close(old)
+
+    def try_byte(self, position: int, request: bytes) -> bool:
+        """Take one byte without waiting."""
+        try:
+            if HAS_OFD_LOCKS:
+                self._fs.range_lock(self.fd, request)
+            else:
+                self._fs.flock(self._stripe(position), LOCK_EX | LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def release_byte(self, position: int, request: bytes) -> None:
+        """Let one byte go."""
+        if self.fd < 0:
+            return  # a forked child: the lock is the parent's
+        if HAS_OFD_LOCKS:
+            self._fs.range_lock(self.fd, request)
+        else:
+            self._fs.flock(self._stripe(position), LOCK_UN)
+
+    def _stripe(self, position: int) -> int:
+        # Store-wide locks have stripes of their own, below the key stripes.
+        number = position % _STRIPES + 16 if position >= 1 << 32 else position % 16
+        with self._named:
+            if number not in self._stripes:
+                name = f"{layout.LOCK}.{number}"
+                self._stripes[number] = self._directory.open_fd(name, os.O_RDWR, create=True)
+            return self._stripes[number]
+
+    def probe(self) -> None:
+        """Prove that two descriptors exclude each other here, or raise ``UnsupportedFileSystem``."""
+        path = self._directory.file_path(layout.LOCK)
+        second = self._directory.open_fd(layout.LOCK, os.O_RDWR)
+        try:
+            if HAS_OFD_LOCKS:
+                request = range_request(layout.PROBE_LOCK_AT + (os.getpid() << 8))
+                self._fs.range_lock(self.fd, request)
+                excluded = not self._try(self._fs.range_lock, second, request)
+                self._fs.range_lock(self.fd, range_request(layout.PROBE_LOCK_AT + (os.getpid() << 8), unlock=True))
+            else:
+                excluded = True
+            if self._try(self._fs.flock, self.fd, LOCK_EX | LOCK_NB):
+                excluded = excluded and not self._try(self._fs.flock, second, LOCK_EX | LOCK_NB)
+                self._fs.flock(self.fd, LOCK_UN)
+        except OSError as exc:
+            raise UnsupportedFileSystem(
+                f"{path}: locks do not work here ({exc.strerror}); keep the store on a local file system",
+                path=path,
+                reason=str(exc.strerror),
+            ) from exc
+        finally:
+            self._fs.close(second)
+        if not excluded:
+            raise UnsupportedFileSystem(
+                f"{path}: two descriptors got the same lock; keep the store on a local file system",
+                path=path,
+                reason="locks do not exclude",
+            )
+
+    @staticmethod
+    def _try(call: object, fd: int, request: object) -> bool:
+        try:
+            call(fd, request)  # type: ignore[operator]
+        except BlockingIOError:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Close all descriptors, which frees every lock held through them."""
+        for fd in (self.fd, *self._stripes.values()):
+            if fd >= 0:
+                self._fs.close(fd)
+        self.fd = -1
+        self._stripes.clear()
+
+
+class ByteLock:
+    """A store-wide lock on one byte, for one thread of one process at a time."""
+
+    def __init__(self, file: LockFile, clock: Clock, position: int) -> None:
+        self._file = file
+        self._clock = clock
+        self._position = position
+        self._request = range_request(position)
+        self._release = range_request(position, unlock=True)
+        self._thread = threading.Lock()
+
+    def acquire(self, timeout_s: float) -> bool:
+        """Take the lock within ``timeout_s`` seconds (0: one try); False if it stayed busy."""
+        deadline = self._clock.monotonic() + timeout_s
+        if not (self._thread.acquire(timeout=timeout_s) if timeout_s > 0 else self._thread.acquire(False)):
+            return False
+        try:
+            backoff = Backoff(self._clock, 0.005)
+            while not self._file.try_byte(self._position, self._request):
+                if self._clock.monotonic() >= deadline:
+                    self._thread.release()
+                    return False
+                backoff.wait()
+        except BaseException:
+            self._thread.release()
+            raise
+        return True
+
+    def release(self) -> None:
+        """Let the lock go."""
+        try:
+            self._file.release_byte(self._position, self._release)
+        finally:
+            self._thread.release()
+
+
+@dataclass(slots=True)
+class _Hold:
+    """Who in this process holds a session, and who waits for it, in order."""
+
+    thread: int
+    name: str
+    since: float
+    waiters: deque[tuple[int, str, threading.Lock]] | None = None
+
+
+class KeyLocks:
+    """Queueing for sessions, over threads and processes."""
+
+    def __init__(self, file: LockFile, clock: Clock) -> None:
+        self._file = file
+        self._clock = clock
+        self._holds: dict[str, _Hold] = {}
+        self._mutex = threading.Lock()
+
+    def acquire(self, ref: KeyRef, timeout_s: float) -> None:
+        """Take the session's lock within ``timeout_s`` seconds (0: one try).
+
+        Raises ``LockTimeout`` naming the holder if known, ``ReentrantUpdate`` if this thread
+        has it already. Cost when free: one system call.
+        """
+        me = threading.get_ident()
+        started = self._clock.monotonic()
+        with self._mutex:
+            hold = self._holds.get(ref.key)
+            if hold is None:
+                self._holds[ref.key] = _Hold(me, "", started)
+        if hold is not None:
+            self._wait_for_thread(ref, me, started, timeout_s)
+        try:
+            if not self._file.try_byte(ref.position, ref.lock):
+                self._wait_for_process(ref, started, timeout_s)
+        except BaseException:
+            self._hand_over(ref)
+            raise
+
+    def release(self, ref: KeyRef) -> None:
+        """Let the session go; the longest waiting thread of this process gets it next."""
+        try:
+            self._file.release_byte(ref.position, ref.unlock)
+        finally:
+            self._hand_over(ref)
+
+    def _hand_over(self, ref: KeyRef) -> None:
+        with self._mutex:
+            hold = self._holds[ref.key]
+            if hold.waiters:
+                hold.thread, hold.name, gate = hold.waiters.popleft()
+                hold.since = self._clock.monotonic()
+                gate.release()
+            else:
+                del self._holds[ref.key]
+
+    def _wait_for_thread(self, ref: KeyRef, me: int, started: float, timeout_s: float) -> None:
+        gate = threading.Lock()
+        with self._mutex:
+            hold = self._holds.get(ref.key)
+            if hold is None:
+                self._holds[ref.key] = _Hold(me, "", started)
+                return
+            if hold.thread == me:
+                raise ReentrantUpdate(
+                    f"session {ref.key!r} is being updated by this very thread; "
+                    "use the value the callback was given, or update after it returned",
+                    session=ref.key,
+                )
+            gate.acquire()
+            waiter = (me, threading.current_thread().name, gate)
+            if hold.waiters is None:
+                hold.waiters = deque()
+            hold.waiters.append(waiter)
+        try:
+            if gate.acquire(timeout=timeout_s) if timeout_s > 0 else gate.acquire(False):
+                return
+        except BaseException:
+            self._leave_queue(ref, hold, waiter)
+            raise
+        if self._leave_queue(ref, hold, waiter, keep=True):
+            return
+        held_s = self._clock.monotonic() - hold.since
+        holder = f"another thread of this process ({self._thread_name(hold.thread)})"
+        raise self._timeout(ref.key, os.getpid(), holder, held_s, self._clock.monotonic() - started)
+
+    def _leave_queue(
+        self, ref: KeyRef, hold: _Hold, waiter: tuple[int, str, threading.Lock], *, keep: bool = False
+    ) -> bool:
+        """Stop waiting. If the session was handed to us meanwhile, True to ``keep`` it, else pass it on."""
+        with self._mutex:
+            if hold.waiters is not None and waiter in hold.waiters:
+                hold.waiters.remove(waiter)
+                return False
+        if not keep:
+            self._hand_over(ref)
+        return True
+
+    @staticmethod
+    def _thread_name(ident: int) -> str:
+        return next((t.name for t in threading.enumerate() if t.ident == ident), str(ident))
+
+    def _wait_for_process(self, ref: KeyRef, started: float, timeout_s: float) -> None:
+        self._file.reopen_if_unlinked()
+        backoff = Backoff(self._clock, 0.002)
+        deadline = started + timeout_s
+        while not self._file.try_byte(ref.position, ref.lock):
+            if self._clock.monotonic() >= deadline:
+                pid = find_holder(self._file.fd, ref.position)
+                holder = f"process {pid}" if pid is not None else "another process"
+                raise self._timeout(ref.key, pid, holder, None, self._clock.monotonic() - started)
+            backoff.wait()
+
+    @staticmethod
+    def _timeout(key: str, pid: int | None, holder: str, held_s: float | None, waited_s: float) -> LockTimeout:
+        age = f" for {held_s:.1f} s" if held_s is not None else ""
+        return LockTimeout(
+            f"session {key!r} is being updated by {holder}{age}; waited {waited_s:.1f} s, nothing was changed: "
+            "try again later or give a longer timeout",
+            session=key,
+            holder_pid=pid,
+            holder=holder,
+            held_s=held_s,
+            waited_s=waited_s,
+        )
+
+
+class HeldKeys:
+    """Several sessions held together, taken in the order of their lock positions."""
+
+    def __init__(self, locks: KeyLocks, refs: list[KeyRef], timeout_s: float, clock: Clock) -> None:
+        self._locks = locks
+        self._refs = sorted(refs, key=lambda ref: (ref.position, ref.key))
+        self._timeout_s = timeout_s
+        self._clock = clock
+        self._held: list[KeyRef] = []
+
+    def __enter__(self) -> HeldKeys:
+        deadline = self._clock.monotonic() + self._timeout_s
+        try:
+            for ref in self._refs:
+                # One order for everybody, so that two transactions cannot hold each other up.
+                self._locks.acquire(ref, max(0.0, deadline - self._clock.monotonic()))
+                self._held.append(ref)
+        except BaseException:
+            self._release()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._release()
+
+    def _release(self) -> None:
+        while self._held:
+            self._locks.release(self._held.pop())

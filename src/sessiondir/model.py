@@ -1,0 +1,208 @@
+"""Values that the layers hand to each other; nothing here touches a file."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+from sessiondir import codec
+
+Entry = dict[str, Any]
+"""A session's JSON object: ``{"sessionId": str, "updatedAt": epoch ms, ...}``."""
+
+KeyRule = Literal["exact", "lowercase"]
+Durability = Literal["power", "process"]
+
+
+class Unset(enum.Enum):
+    """The type of ``UNSET``, which removes a field in ``patch``."""
+
+    UNSET = "UNSET"
+
+    def __repr__(self) -> str:
+        return "UNSET"
+
+
+UNSET: Final = Unset.UNSET
+
+
+class Document:
+    """One session as stored: key, version, entry. Never changed once made.
+
+    ``fields`` maps a field name to its value; arrays and objects are kept as their compact
+    JSON (``bytes``), so that a copy shares every immutable value and an unchanged field is
+    recognised by comparing bytes. ``None`` means that there is no such session.
+    ``extra`` holds the members of a session file that this version does not know.
+    """
+
+    __slots__ = ("extra", "fields", "key", "recent", "size", "version")
+
+    def __init__(
+        self, key: str, version: int, fields: codec.Fields | None, size: int, extra: codec.Fields | None = None
+    ) -> None:
+        self.key = key
+        self.version = version
+        self.fields = fields
+        self.size = size
+        self.extra = extra
+        self.recent = True  # second chance for the cache
+
+    def entry(self) -> Entry | None:
+        """The caller's own copy of the entry; O(its arrays and objects)."""
+        fields = self.fields
+        if fields is None:
+            return None
+        decode = codec.decode
+        return {name: decode(value) if type(value) is bytes else value for name, value in fields.items()}
+
+    def updated_at(self) -> int | float | None:
+        """``updatedAt`` in epoch milliseconds, if it is a number."""
+        value = self.fields.get("updatedAt") if self.fields is not None else None
+        return value if type(value) in (int, float) else None  # type: ignore[return-value]
+
+
+def put_document(key: str, version: int, fields: codec.Fields, extra: codec.Fields | None) -> Document:
+    """A document whose whole entry is ``fields``."""
+    return Document(key, version, fields, codec.fields_size(fields), extra)
+
+
+def patch_document(doc: Document, version: int, set_: codec.Fields, unset: tuple[str, ...]) -> Document:
+    """``doc`` with some fields set and some removed; new fields go last."""
+    fields = dict(doc.fields or {})
+    size = doc.size
+    for name, value in set_.items():
+        if name in fields:
+            size += codec.value_size(value) - codec.value_size(fields[name])
+        else:
+            size += codec.field_size(name, value)
+        fields[name] = value
+    for name in unset:
+        if name in fields:
+            size -= codec.field_size(name, fields.pop(name))
+    return Document(doc.key, version, fields, size, doc.extra)
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """Store a whole entry."""
+
+    key: str
+    fields: codec.Fields
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """Set and remove top-level fields of an entry."""
+
+    key: str
+    set: codec.Fields
+    unset: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Remove a session."""
+
+    key: str
+
+
+Operation = Put | Patch | Delete
+
+
+def apply_operation(doc: Document, op: Operation, version: int) -> Document:
+    """The document after ``op`` of commit ``version``."""
+    if type(op) is Patch:
+        return patch_document(doc, version, op.set, op.unset)
+    if type(op) is Put:
+        return put_document(doc.key, version, op.fields, doc.extra)
+    return Document(doc.key, version, None, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One committed change of one session.
+
+    ``kind`` is ``"put"``, ``"patch"`` or ``"delete"``; ``fields`` names the top-level fields
+    that a patch set or removed; ``at_ms`` is the writer's clock, epoch milliseconds.
+    """
+
+    version: int
+    key: str
+    kind: Literal["put", "patch", "delete"]
+    fields: tuple[str, ...]
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class SessionInfo:
+    """What a listing tells of a session: no entry, no large field.
+
+    ``updated_at`` is the entry's ``updatedAt`` (epoch milliseconds, None if absent or not a
+    number), ``size`` the bytes of the entry as compact JSON.
+    """
+
+    key: str
+    version: int
+    updated_at: int | float | None
+    session_id: str | None
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page of a listing; ``next_cursor`` is None on the last one."""
+
+    items: tuple[SessionInfo, ...]
+    next_cursor: str | None
+
+    def __iter__(self) -> Iterator[SessionInfo]:
+        return iter(self.items)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that ``check`` has to say.
+
+    ``level`` is ``"error"`` (data damaged or lost), ``"warning"`` (something stands where it
+    should not) or ``"note"`` (normal after a crash, mended by the next writer).
+    """
+
+    level: Literal["error", "warning", "note"]
+    path: str
+    reason: str
+    session: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Upper bounds, all in bytes unless named otherwise."""
+
+    entry_bytes: int = 8 << 20
+    commit_bytes: int = 64 << 20
+    legacy_bytes: int = 64 << 20
+    sessions: int = 1_000_000
+    cache_bytes: int = 64 << 20
+    journal_bytes: int = 4 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class StoreInfo:
+    """Facts about a store at one moment; sizes in bytes."""
+
+    path: str
+    store_id: str
+    layout_version: int
+    version: int
+    checkpoint_version: int
+    key_rule: KeyRule
+    sessions: int
+    session_bytes: int
+    journal: str
+    journal_bytes: int
+    quarantined: int
+    migrated_from: Mapping[str, Any] | None = field(default=None)

@@ -1,0 +1,113 @@
+"""``state.json``: who the store is and how far its session files are level.
+
+It is read at open and replaced, atomically, by whoever holds the checkpoint lock. A file
+of a layout-1 program has only kind, layoutVersion, version and updatedAt.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from sessiondir import codec, durable, layout
+from sessiondir.directory import StoreDirectory
+from sessiondir.errors import CorruptFile, FormatTooNew
+from sessiondir.model import KeyRule
+
+_LIMIT = 1 << 20
+_KNOWN = frozenset(
+    ("kind", "layoutVersion", "version", "updatedAt", "storeId", "journal", "keys", "migratedFrom", "requires")
+)
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """The content of ``state.json``; ``store_id`` and ``journal`` are None in a layout-1 file."""
+
+    version: int
+    updated_at: int = 0
+    store_id: str | None = None
+    journal: str | None = None
+    keys: KeyRule = "lowercase"
+    migrated_from: dict[str, Any] | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    def encode(self) -> bytes:
+        """The file's bytes."""
+        value: dict[str, Any] = {
+            "kind": layout.KIND,
+            "layoutVersion": layout.LAYOUT_VERSION,
+            "version": self.version,
+            "updatedAt": self.updated_at,
+            "storeId": self.store_id,
+            "journal": self.journal,
+            "keys": self.keys,
+        }
+        if self.migrated_from is not None:
+            value["migratedFrom"] = self.migrated_from
+        return codec.indent(codec.encode(value | self.extra))
+
+
+def read_state(directory: StoreDirectory) -> State | None:
+    """Read ``state.json``; None if there is none.
+
+    Raises ``CorruptFile``, ``UnreadableFile``, or ``FormatTooNew`` for a store of a newer version.
+    """
+    path = directory.file_path(layout.STATE)
+    try:
+        data = directory.read_file(layout.STATE, _LIMIT)
+    except FileNotFoundError:
+        return None
+    return parse_state(data, path)
+
+
+def parse_state(data: bytes, path: str) -> State:
+    """Parse the bytes of a state file; errors as ``read_state``."""
+    try:
+        value = codec.decode(data)
+    except codec.DecodeError as exc:
+        raise _corrupt(path, f"not JSON ({exc})") from exc
+    if not isinstance(value, dict) or value.get("kind") != layout.KIND:
+        raise _corrupt(path, "not the state file of a session store")
+    found = value.get("layoutVersion")
+    requires = value.get("requires", [])
+    if not isinstance(found, int) or isinstance(found, bool) or found < 1:
+        raise _corrupt(path, f"layoutVersion is {found!r}")
+    if found > layout.LAYOUT_VERSION or requires != []:
+        raise FormatTooNew(
+            f"{path}: layout {found}, requires {requires!r}; this version reads layout "
+            f"{layout.LAYOUT_VERSION} and left it untouched: use a newer sessiondir",
+            path=path,
+            found=found if found > layout.LAYOUT_VERSION else requires,
+            supported=layout.LAYOUT_VERSION,
+        )
+    version = value.get("version")
+    if not isinstance(version, int) or isinstance(version, bool) or version < 0:
+        raise _corrupt(path, f"version is {version!r}")
+    journal, store_id = value.get("journal"), value.get("storeId")
+    keys = value.get("keys", "lowercase")
+    if keys not in ("lowercase", "exact"):
+        raise _corrupt(path, f"keys is {keys!r}")
+    if journal is not None and (not isinstance(journal, str) or layout.journal_generation(journal) is None):
+        raise _corrupt(path, f"journal is {journal!r}")
+    if store_id is not None and not isinstance(store_id, str):
+        raise _corrupt(path, f"storeId is {store_id!r}")
+    updated_at, migrated_from = value.get("updatedAt"), value.get("migratedFrom")
+    return State(
+        version=version,
+        updated_at=int(updated_at) if isinstance(updated_at, (int, float)) else 0,
+        store_id=store_id,
+        journal=journal,
+        keys=keys,
+        migrated_from=migrated_from if isinstance(migrated_from, dict) else None,
+        extra={name: item for name, item in value.items() if name not in _KNOWN},
+    )
+
+
+def write_state(directory: StoreDirectory, state: State) -> None:
+    """Replace ``state.json`` durably; on failure the old one stands."""
+    durable.replace(directory.fs, directory.fd, layout.STATE, state.encode(), directory.owner)
+
+
+def _corrupt(path: str, reason: str) -> CorruptFile:
+    return CorruptFile(f"{path}: {reason}; run: sessiondir check", path=path, reason=reason)

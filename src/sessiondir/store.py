@@ -1,0 +1,696 @@
+"""``SessionStore``: the face of the package."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from types import TracebackType
+from typing import Any, TypeVar, overload
+
+from sessiondir import codec, layout
+from sessiondir.check import check_store
+from sessiondir.clock import SYSTEM_CLOCK, Clock
+from sessiondir.commit import Moved
+from sessiondir.core import Core, closed_error, open_core, release_core
+from sessiondir.directory import create_directory
+from sessiondir.errors import (
+    InvalidEntry,
+    InvalidKey,
+    InvalidOption,
+    ReadOnlyStore,
+    SessionNotFound,
+    StoreError,
+    StoreNotFound,
+    storage_error,
+)
+from sessiondir.fs import SYSTEM_FS, FileSystem
+from sessiondir.info import describe
+from sessiondir.locks import HeldKeys
+from sessiondir.model import (
+    UNSET,
+    Change,
+    Delete,
+    Document,
+    Durability,
+    Entry,
+    Finding,
+    KeyRule,
+    Limits,
+    Operation,
+    Page,
+    StoreInfo,
+    apply_operation,
+)
+from sessiondir.snapshot import Listing, Order, Snapshot, all_keys, take_snapshot
+from sessiondir.transaction import (
+    StoreEdit,
+    Transaction,
+    check_entry,
+    checked_patch,
+    conflict,
+    operation_for,
+    require_version,
+)
+from sessiondir.unmigrated import Unmigrated
+from sessiondir.watch import POLL_S, ChangeReader, Quiet, follow, require_same_sessions
+
+T = TypeVar("T")
+Update = Callable[[Entry], Mapping[str, Any] | None]
+_Compute = Callable[[Document], tuple[Operation | None, T]]
+_EDIT_TRIES = 100
+
+
+class SessionStore:
+    """A store of session entries, shared by threads and processes. Open it with ``open``.
+
+    Every entry handed out is the caller's own copy. Keys are text; how two spellings of a
+    key compare is the store's key rule (see ``info``). All methods may be called from any
+    thread, and in a forked child.
+
+    Errors that any method may raise: ``StoreClosed``; reading, ``CorruptFile`` and
+    ``UnreadableFile`` for that session alone; writing, ``LockTimeout``, ``DiskFull``,
+    ``ReadOnlyStore``, ``UnsafeDirectory``, ``UnsupportedFileSystem`` (nothing was changed)
+    and ``DurabilityUnknown`` (committed, but a power cut may take it).
+    """
+
+    def __init__(
+        self,
+        path: str,
+        legacy_path: str,
+        *,
+        read_only: bool,
+        durability: Durability,
+        lock_timeout: float,
+        checkpoint_interval: float,
+        keys: KeyRule | None,
+        limits: Limits,
+        allow_network: bool,
+        fs: FileSystem,
+        clock: Clock,
+    ) -> None:
+        self.path = path
+        self._read_only = read_only
+        self._durability: Durability = durability
+        self._lock_timeout = lock_timeout
+        self._interval = checkpoint_interval
+        self._keys = keys
+        self._limits = limits
+        self._allow_network = allow_network
+        self._fs = fs
+        self._clock = clock
+        self._closed = False
+        self._core: Core | None = None
+        self._listing: Listing | None = None
+        self._unmigrated = Unmigrated(fs, clock, path, legacy_path, limits)
+
+    @classmethod
+    def open(
+        cls,
+        path: str,
+        *,
+        create: bool = True,
+        read_only: bool = False,
+        durability: Durability = "power",
+        lock_timeout: float = 10.0,
+        checkpoint_interval: float = 1.0,
+        cache_bytes: int = 64 << 20,
+        keys: KeyRule | None = None,
+        limits: Limits | None = None,
+        allow_network: bool = False,
+        fs: FileSystem = SYSTEM_FS,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> SessionStore:
+        """Open the store at ``.../NAME.json`` or ``.../NAME.d``, which stand for the same store.
+
+        Nothing is created or changed before the first write. A legacy file that was not
+        migrated is read as it is, and migrated by the first change.
+
+        Args:
+            path: legacy file or store directory; ``~`` is expanded.
+            create: whether a missing store is an empty one; else ``StoreNotFound``.
+            read_only: write nothing at all, not even a lock; works on a read-only medium.
+            durability: ``"power"``: a commit survives power loss when the call returns;
+                ``"process"``: it survives the death of any process, power loss may take the last ones.
+            lock_timeout: seconds to wait for a session that someone else is updating.
+            checkpoint_interval: seconds by which session files may lag behind; 0 writes through.
+            cache_bytes: memory for entries kept at hand.
+            keys: key rule, ``"exact"`` or ``"lowercase"`` (trim and lower-case as JavaScript
+                does); None takes the store's, and ``"exact"`` for a new one.
+            limits: upper bounds (``Limits``); ``cache_bytes`` in it is replaced by the argument.
+            allow_network: open on a network file system although its locks are not trusted;
+                safe only while a single host uses the store.
+            fs, clock: seams for tests.
+
+        Raises ``InvalidPath``, ``InvalidOption``, ``StoreNotFound``, ``FormatTooNew``,
+        ``UnsafeDirectory``, ``UnreadableFile``. Cost: the state file and at most one journal.
+
+        Handles on one store in one process share a core; the first one's limits hold.
+        """
+        _check_options(durability, lock_timeout, checkpoint_interval, keys)
+        directory, legacy_path = layout.store_path(path)
+        limits = limits or Limits()
+        store = cls(
+            directory,
+            legacy_path,
+            read_only=read_only,
+            durability=durability,
+            lock_timeout=lock_timeout,
+            checkpoint_interval=checkpoint_interval,
+            keys=keys,
+            limits=Limits(
+                limits.entry_bytes, limits.commit_bytes, limits.legacy_bytes, limits.sessions, cache_bytes,
+                limits.journal_bytes,
+            ),
+            allow_network=allow_network,
+            fs=fs,
+            clock=clock,
+        )
+        if store._reading() is None and not create and not store._unmigrated.exists():
+            store.close()
+            raise StoreNotFound(f"there is no store at {directory} and no {legacy_path}", path=directory)
+        return store
+
+    # -- life -----------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Close the handle; closing it again does nothing.
+
+        The last handle of a process first brings the session files level, so that the
+        directory is plain files at rest. If that fails the error is raised and the handle is
+        closed all the same; every commit stays in the journal.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        core, self._core = self._core, None
+        if core is not None:
+            if self._listing is not None:
+                self._listing.detach()
+            release_core(core)
+
+    def __enter__(self) -> SessionStore:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if not getattr(self, "_closed", True) and self._core is not None:
+            warnings.warn(f"the handle on {self.path} was not closed", ResourceWarning, source=self, stacklevel=2)
+            self.close()
+
+    def __repr__(self) -> str:
+        return f"<SessionStore {self.path}{' closed' if self._closed else ''}>"
+
+    def _reading(self) -> Core | None:
+        """The core, or None while there is no store directory."""
+        if self._core is None:
+            if self._closed:
+                raise closed_error()
+            try:
+                self._core = open_core(
+                    self._fs, self._clock, self.path, self._limits, self._keys, allow_network=self._allow_network
+                )
+            except FileNotFoundError:
+                return None
+            except OSError as exc:
+                if isinstance(exc, StoreError):
+                    raise
+                raise storage_error(exc, self.path, "read") from exc
+        return self._core
+
+    def _writing(self) -> Core:
+        """The core, ready to write; creates or migrates the store if there is no directory yet."""
+        if self._read_only:
+            raise ReadOnlyStore(
+                f"{self.path} was opened with read_only=True; nothing was changed", path=self.path, errno=None
+            )
+        core = self._reading()
+        if core is None:
+            if self._unmigrated.exists():
+                self._unmigrated.migrate()
+            else:
+                try:
+                    create_directory(self._fs, self.path)
+                except OSError as exc:
+                    raise storage_error(exc, self.path, "create") from exc
+            core = self._reading()
+            assert core is not None
+        core.begin_writing()
+        return core
+
+    # -- reading --------------------------------------------------------------------------
+
+    def _document(self, key: object) -> Document | None:
+        """The current document of a session; None for a key that no session can have."""
+        core = self._core or self._reading()
+        try:
+            if core is None:
+                return self._unmigrated.document(self._normalise(key))
+            ref = core.ref(key)  # type: ignore[arg-type]
+        except InvalidKey:
+            if isinstance(key, str):
+                return None
+            raise
+        return core.view.load(ref.key)
+
+    def _normalise(self, key: object) -> str:
+        core = self._core or self._reading()
+        if core is not None:
+            return core.ref(key).key  # type: ignore[arg-type]
+        rule: KeyRule = "lowercase" if self._unmigrated.exists() else self._keys or "exact"
+        return layout.normalise_key(key, rule)
+
+    def get(self, key: str) -> Entry | None:
+        """The session's entry as the caller's own copy, None if there is no such session.
+
+        A blank or impossible key is "no such session". Cost: one system call when cached.
+        """
+        doc = self._document(key)
+        return doc.entry() if doc is not None else None
+
+    def __getitem__(self, key: str) -> Entry:
+        entry = self.get(key)
+        if entry is None:
+            raise SessionNotFound(f"there is no session {key!r} in {self.path}", session=key)
+        return entry
+
+    def __contains__(self, key: object) -> bool:
+        doc = self._document(key) if isinstance(key, str) else None
+        return doc is not None and doc.fields is not None
+
+    def __len__(self) -> int:
+        """The number of sessions; O(sessions)."""
+        return len(self.keys())
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.keys())
+
+    def keys(self, prefix: str = "") -> list[str]:
+        """The keys of all sessions that begin with ``prefix``, in no particular order; O(sessions)."""
+        core = self._reading()
+        if core is None:
+            return [key for key in self._unmigrated.documents() if key.startswith(prefix)]
+        return all_keys(core, prefix)
+
+    def updated_at(self, key: str) -> int | float | None:
+        """The entry's ``updatedAt`` in epoch milliseconds; None if missing or not a number."""
+        doc = self._document(key)
+        return doc.updated_at() if doc is not None else None
+
+    @property
+    def version(self) -> int:
+        """The store's version: the number of its last commit."""
+        core = self._reading()
+        if core is None:
+            return self._unmigrated.version()
+        with core.view.mutex:
+            core.view.catch_up()
+            return core.view.version
+
+    def version_of(self, key: str) -> int | None:
+        """The version of the last commit that changed the session; None if there is no such session."""
+        doc = self._document(key)
+        return doc.version if doc is not None and doc.fields is not None else None
+
+    def list(
+        self, prefix: str = "", order: Order = "updated", limit: int = 50, cursor: str | None = None
+    ) -> Page:
+        """One page of sessions, metadata only.
+
+        Args:
+            prefix: of the session key.
+            order: ``"updated"``: newest ``updatedAt`` first, sessions without one last;
+                ``"key"``: by key.
+            limit: items of a page.
+            cursor: ``next_cursor`` of the page before; it stays valid while others commit.
+
+        The first call reads every session once, the following ones what changed since.
+        """
+        core = self._reading()
+        if core is None:
+            return self._unmigrated.page(prefix, order, limit, cursor)
+        if self._listing is None:
+            self._listing = Listing(core)
+        return self._listing.page(prefix, order, limit, cursor)
+
+    def snapshot(self) -> Snapshot:
+        """All sessions as of one version: a read-only mapping with ``version`` and ``damaged``.
+
+        Takes no lock. O(sessions) in time and memory.
+        """
+        core = self._reading()
+        return take_snapshot(core) if core is not None else self._unmigrated.snapshot()
+
+    def changes(self, since: int) -> list[Change]:
+        """What was committed after version ``since``, oldest first.
+
+        Raises ``ChangesUnavailable`` if the journal no longer reaches back that far; take a
+        ``snapshot`` then.
+        """
+        core = self._reading()
+        if core is None:
+            return []
+        reader = ChangeReader(core, since)
+        try:
+            return reader.read()
+        finally:
+            reader.close()
+
+    def watch(self, since: int | None = None, *, timeout: float | None = None) -> Iterator[Change]:
+        """Wait for changes, of any process, and yield them; holds nothing while the caller works.
+
+        Args:
+            since: begin after this version; None begins now.
+            timeout: end after so many seconds without a change; None goes on until ``close``.
+
+        A change is seen within some 20 ms. Raises ``ChangesUnavailable`` if the caller is so
+        slow that the journal has been replaced twice meanwhile.
+        """
+        if self._reading() is None:
+            return self._watch_missing(timeout)
+        return self._watch(since, timeout)
+
+    def _watch(self, since: int | None, timeout: float | None) -> Iterator[Change]:
+        core = self._reading()
+        assert core is not None
+        reader = ChangeReader(core, since)
+        return follow(reader, lambda: not self._closed, self._clock, timeout)
+
+    def _watch_missing(self, timeout: float | None) -> Iterator[Change]:
+        """Watch a store that does not exist yet: everything in it will be new."""
+        waiting = Quiet(self._clock, timeout)
+        while not self._closed and self._reading() is None:
+            if waiting.is_over():
+                return
+            self._clock.sleep(POLL_S)
+        if not self._closed:
+            yield from self._watch(0, timeout)
+
+    def info(self) -> StoreInfo:
+        """Versions, counts and sizes; O(sessions)."""
+        return describe(self._reading(), self.path, self._unmigrated)
+
+    def check(self) -> list[Finding]:
+        """Verify everything on disk and tell what was found; changes nothing. O(bytes stored)."""
+        if self._closed:
+            raise closed_error()
+        return check_store(self._fs, self._clock, self.path, self._limits)
+
+    # -- writing --------------------------------------------------------------------------
+
+    def put(
+        self, key: str, entry: Mapping[str, Any], if_version: int | None = None, *, durability: Durability | None = None
+    ) -> int:
+        """Store a whole entry; the session's version afterwards.
+
+        Args:
+            key: session key; created if missing.
+            entry: JSON object. Tuples are stored as arrays. An equal entry commits nothing.
+            if_version: the entry version this rests on; 0: the session must not exist.
+            durability: for this call; None takes the handle's.
+
+        Raises ``ConflictError`` if the version is another; ``InvalidKey``, ``InvalidEntry``,
+        ``EntryTooLarge``. Nothing was changed then. A damaged session file is set aside.
+        """
+        check_entry(entry)
+
+        def compute(doc: Document) -> tuple[Operation | None, int]:
+            require_version(doc, if_version)
+            return operation_for(doc, entry, self._limits), doc.version
+
+        version, unchanged = self._change(key, compute, None, durability, replacing=True)
+        return unchanged if version is None else version
+
+    __setitem__ = put
+
+    def __delitem__(self, key: str) -> None:
+        if not self.delete(key):
+            raise SessionNotFound(f"there is no session {key!r} in {self.path}", session=key)
+
+    def patch(
+        self, key: str, fields: Mapping[str, Any], create: bool = False, *, durability: Durability | None = None
+    ) -> Entry | None:
+        """Set some top-level fields and remove those given as ``UNSET``; the entry afterwards.
+
+        None if there is no such session and ``create`` is false. ``None`` as a value is
+        stored as null. Raises as ``put``. The journal line holds the given fields only.
+        """
+        check_entry(fields)
+        set_ = {name: value for name, value in fields.items() if value is not UNSET}
+        unset = tuple(name for name, value in fields.items() if value is UNSET)
+
+        def compute(doc: Document) -> tuple[Operation | None, Document | None]:
+            if doc.fields is None:
+                if not create:
+                    return None, None
+                created = operation_for(doc, set_, self._limits)
+                return created, apply_operation(doc, created, 0) if created is not None else None
+            try:
+                old = {name: doc.fields[name] for name in set_ if name in doc.fields}
+                changed, _ = codec.difference(old, set_)
+            except codec.EncodeError as exc:
+                raise InvalidEntry(
+                    f"session {doc.key!r}: {exc}; nothing was changed", where=exc.where, reason=exc.reason
+                ) from exc
+            removed = tuple(name for name in unset if name in doc.fields)
+            if not changed and not removed:
+                return None, doc
+            operation = checked_patch(doc, changed, removed, self._limits)
+            return operation, apply_operation(doc, operation, doc.version)
+
+        found = self._change(key, compute, None, durability)[1]
+        return found.entry() if found is not None else None
+
+    def update(
+        self,
+        key: str,
+        fn: Update,
+        create: bool = False,
+        timeout: float | None = None,
+        *,
+        durability: Durability | None = None,
+    ) -> Entry | None:
+        """Read, let ``fn`` compute, and commit the difference, as one step.
+
+        Args:
+            key: session key.
+            fn: gets its own copy of the entry and returns the new one, or None for "no
+                change". While it runs this session is held, and only this one. It is called
+                again if a whole-store edit changed the session meanwhile.
+            create: whether a missing session is an empty entry to ``fn``.
+            timeout: seconds to wait for the session; None takes the handle's ``lock_timeout``.
+            durability: for this call; None takes the handle's.
+
+        Returns the entry as it then stands; None if missing and not created. What ``fn``
+        raises is passed on, and nothing was changed. ``ReentrantUpdate`` if ``fn`` updates
+        the session it was called for; else as ``put``.
+        """
+
+        def compute(doc: Document) -> tuple[Operation | None, Entry | None]:
+            entry = doc.entry()
+            if entry is None:
+                if not create:
+                    return None, None
+                entry = {}
+            result = fn(entry)
+            if result is None:
+                return None, doc.entry()
+            operation = operation_for(doc, check_entry(result), self._limits)
+            return operation, result if type(result) is dict else dict(result)
+
+        return self._change(key, compute, timeout, durability)[1]
+
+    def delete(self, key: str, if_version: int | None = None, *, durability: Durability | None = None) -> bool:
+        """Remove a session; whether it was there. ``ConflictError`` as ``put``."""
+
+        def compute(doc: Document) -> tuple[Operation | None, bool]:
+            require_version(doc, if_version)
+            exists = doc.fields is not None
+            return (Delete(doc.key) if exists else None), exists
+
+        return self._change(key, compute, None, durability)[1]
+
+    def _change(
+        self,
+        key: str,
+        compute: _Compute[T],
+        timeout: float | None,
+        durability: Durability | None,
+        *,
+        replacing: bool = False,
+    ) -> tuple[int | None, T]:
+        """Run ``compute`` on the session's document and commit what it says, until nothing moved between."""
+        timeout_s = self._lock_timeout if timeout is None else timeout
+        level = durability or self._durability
+        if level not in ("power", "process"):
+            raise InvalidOption(f"durability must be 'power' or 'process', not {durability!r}")
+        if self._core is None and self._reading() is None:
+            # No directory yet: a change that changes nothing must not create or migrate one.
+            name = self._normalise(key)
+            doc = self._unmigrated.document(name) or Document(name, 0, None, 0)
+            operation, result = compute(doc)
+            if operation is None:
+                return None, result
+            core = self._writing()
+            try:
+                # Migration keeps the versions, so what was computed from the legacy file still holds.
+                committed = core.append((operation,), {name: doc.version}, timeout_s, level)
+                core.settle(committed, level, self._interval)
+                return committed.version, result
+            except Moved:
+                pass  # someone else migrated it first and went on
+        core = self._writing()
+        ref = core.ref(key)
+        locks = core.keys
+        locks.acquire(ref, timeout_s)
+        try:
+            while True:
+                doc = core.load_or_set_aside(ref.key) if replacing else core.view.load(ref.key)
+                operation, result = compute(doc)
+                if operation is None:
+                    return None, result
+                expected = {ref.key: doc.version if doc.fields is not None else 0}
+                try:
+                    committed = core.append((operation,), expected, timeout_s, level)
+                    break
+                except Moved:
+                    continue
+        finally:
+            locks.release(ref)
+        core.settle(committed, level, self._interval)
+        return committed.version, result
+
+    # -- several sessions in one commit -----------------------------------------------------
+
+    def transaction(self, *keys: str, timeout: float | None = None) -> Transaction:
+        """Some sessions to read and change as one commit; to be used in a ``with`` block.
+
+        The sessions are held while the block runs, so work on them waits, and nothing else
+        does. ``ConflictError`` when leaving the block if a whole-store edit changed one of
+        them meanwhile; nothing was committed then.
+        """
+        if not keys:
+            raise InvalidOption("transaction() needs the keys of the sessions it may touch")
+        timeout_s = self._lock_timeout if timeout is None else timeout
+        core = self._writing()
+        refs = {key: core.ref(key) for key in keys}
+        unique = list({ref.key: ref for ref in refs.values()}.values())
+        held = HeldKeys(core.keys, unique, timeout_s, self._clock)
+        released = False
+
+        def begin() -> Callable[[str], Document]:
+            held.__enter__()
+            return core.view.load
+
+        def end() -> None:
+            nonlocal released
+            if not released:
+                released = True
+                held.__exit__(None, None, None)
+
+        def commit(operations: list[Operation], expected: dict[str, int]) -> int:
+            try:
+                committed = core.append(operations, expected, timeout_s, self._durability)
+            except Moved as moved:
+                raise conflict(moved.key, moved.expected, moved.actual) from None
+            end()
+            core.settle(committed, self._durability, self._interval)
+            return committed.version
+
+        names = {ref.key: ref.key for ref in refs.values()} | {key: ref.key for key, ref in refs.items()}
+        return Transaction(names, begin, commit, end, self._limits)
+
+    @overload
+    def edit(self) -> AbstractContextManager[StoreEdit]: ...
+
+    @overload
+    def edit(self, fn: Callable[[StoreEdit], T]) -> T: ...
+
+    def edit(self, fn: Callable[[StoreEdit], T] | None = None) -> AbstractContextManager[StoreEdit] | T:
+        """The whole store as a mapping; what changed in it is one commit.
+
+        ``with store.edit() as sessions:`` runs the block once. If a session that it read or
+        changed was changed by someone else meanwhile, leaving the block raises
+        ``ConflictError`` and commits nothing.
+
+        ``store.edit(fn)`` calls ``fn(sessions)`` again in that case, until it fits; its
+        result is returned.
+
+        No session is held. O(sessions) for the snapshot; the commit holds the differences.
+        """
+        if fn is None:
+            return self._edit_block()
+        for _ in range(_EDIT_TRIES):
+            snapshot, edit = self._begin_edit()
+            result = fn(edit)
+            try:
+                self._commit_edit(snapshot, edit)
+            except Moved as moved:
+                last = moved
+                continue
+            return result
+        raise conflict(last.key, last.expected, last.actual)
+
+    @contextmanager
+    def _edit_block(self) -> Iterator[StoreEdit]:
+        snapshot, edit = self._begin_edit()
+        yield edit
+        try:
+            self._commit_edit(snapshot, edit)
+        except Moved as moved:
+            raise conflict(moved.key, moved.expected, moved.actual) from None
+
+    def _begin_edit(self) -> tuple[Snapshot, StoreEdit]:
+        if self._read_only:
+            self._writing()
+        snapshot = self.snapshot()
+        documents = {key: doc for key in snapshot if (doc := snapshot.document(key)) is not None}
+        return snapshot, StoreEdit(documents, self._normalise, self._limits)
+
+    def _commit_edit(self, snapshot: Snapshot, edit: StoreEdit) -> None:
+        operations, expected = edit.changes()
+        if not operations:
+            return
+        core = self._writing()
+        verify = (lambda: require_same_sessions(core, snapshot.version)) if edit.listed else None
+        committed = core.append(operations, expected, self._lock_timeout, self._durability, verify)
+        core.settle(committed, self._durability, self._interval)
+
+    def replace(self, mapping: Mapping[str, Mapping[str, Any]]) -> int:
+        """Make the store hold exactly ``mapping``; only differences are committed, as one commit.
+
+        Sessions not in ``mapping`` are removed; sessions whose file is damaged stay as they
+        are unless they are in it. Returns the store's version. O(sessions).
+        """
+        wanted = {self._normalise(key): check_entry(entry) for key, entry in mapping.items()}
+
+        def fill(sessions: StoreEdit) -> None:
+            for key in list(sessions):
+                if key not in wanted:
+                    del sessions[key]
+            for key, entry in wanted.items():
+                sessions[key] = entry  # type: ignore[assignment]
+
+        self.edit(fill)
+        return self.version
+
+    def flush(self) -> None:
+        """Bring the session files level with every commit made so far, and make all of it durable."""
+        core = self._reading()
+        if core is not None and not self._read_only:
+            core.begin_writing()
+            core.checkpoint(max(self._lock_timeout, 1.0))
+
+
+def _check_options(durability: object, lock_timeout: object, interval: object, keys: object) -> None:
+    if durability not in ("power", "process"):
+        raise InvalidOption(f"durability must be 'power' or 'process', not {durability!r}")
+    if keys not in (None, "exact", "lowercase"):
+        raise InvalidOption(f"keys must be 'exact' or 'lowercase', not {keys!r}")
+    for name, value in (("lock_timeout", lock_timeout), ("checkpoint_interval", interval)):
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:
+            raise InvalidOption(f"{name} must be a number of seconds, 0 or more, not {value!r}")

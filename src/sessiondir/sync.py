@@ -1,0 +1,130 @@
+"""Making commits durable, one sync for all that wait.
+
+Whoever holds the sync lock syncs everything appended so far and publishes how far in the
+first bytes of the ``lock`` file; the waiting writers, those of other processes included,
+find themselves covered. The record is a hint that can only save work: it counts for one
+journal file (device, inode, generation) and one boot, and anything else is ignored.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import struct
+import threading
+import zlib
+
+from sessiondir import layout
+from sessiondir.clock import Clock
+from sessiondir.errors import DurabilityUnknown
+from sessiondir.fs import FileSystem, range_request
+from sessiondir.journal import JournalFile
+from sessiondir.locks import Backoff, LockFile
+from sessiondir.view import View
+
+_RECORD = struct.Struct("<QQI")
+_PATIENCE_S = 0.05
+"""A stopped process may hold the sync lock; after this long everyone syncs for himself."""
+
+
+def _boot_id() -> bytes:
+    try:
+        with open("/proc/sys/kernel/random/boot_id", "rb") as file:
+            return file.read().strip()
+    except OSError:
+        return b""
+
+
+class SyncGroup:
+    """Shares syncs of the journal over threads and processes."""
+
+    def __init__(self, fs: FileSystem, clock: Clock, view: View, lock_file: LockFile) -> None:
+        self._fs = fs
+        self._clock = clock
+        self._view = view
+        self._lock_file = lock_file
+        self._turn = threading.Lock()
+        self._journal: JournalFile | None = None
+        self._identity = b""
+        self._synced = 0
+        self._boot = _boot_id()
+        self._request = range_request(layout.SYNC_LOCK_AT)
+        self._release = range_request(layout.SYNC_LOCK_AT, unlock=True)
+
+    def wait(self, file: JournalFile, position: int) -> None:
+        """Return once the first ``position`` bytes of the journal are durable.
+
+        Raises ``DurabilityUnknown`` when the system reports a failed sync.
+        """
+        if file is self._journal and position <= self._synced:
+            return
+        with self._turn:
+            if file is not self._journal:
+                self._take_up(file)
+            if position <= self._synced:
+                return
+            self._sync_or_be_covered(file, position)
+
+    def _take_up(self, file: JournalFile) -> None:
+        status = self._fs.fstat(file.fd)
+        self._identity = b"%b %d %d" % (self._boot, status.st_dev, status.st_ino)
+        self._journal = file
+        self._synced = 0
+
+    def _sync_or_be_covered(self, file: JournalFile, position: int) -> None:
+        lock = self._lock_file
+        backoff: Backoff | None = None
+        deadline = 0.0
+        while not lock.try_byte(layout.SYNC_LOCK_AT, self._request):
+            if self._published(file) >= position:
+                return
+            if backoff is None:
+                backoff, deadline = Backoff(self._clock, 0.0002), self._clock.monotonic() + _PATIENCE_S
+            elif self._clock.monotonic() > deadline:
+                self._sync(file, position)
+                return
+            backoff.wait()
+        try:
+            # Whoever held the lock until now may have covered us while we waited.
+            if backoff is None or self._published(file) < position:
+                self._sync(file, position)
+                self._publish(file)
+        finally:
+            lock.release_byte(layout.SYNC_LOCK_AT, self._release)
+
+    def _sync(self, file: JournalFile, position: int) -> None:
+        view = self._view
+        with view.mutex:
+            if view.journal is file:
+                view.catch_up()  # what others appended meanwhile is covered by the same sync
+                if view.journal is file:
+                    position = max(position, view.end)
+        try:
+            self._fs.fdatasync(file.fd)
+        except OSError as exc:
+            raise DurabilityUnknown(
+                f"sync {file.path}: {exc.strerror}; the commit is visible but may not survive a power cut, "
+                "this handle refuses further writes: close it and open the store again",
+                path=file.path,
+                errno=exc.errno,
+            ) from exc
+        self._synced = max(self._synced, position)
+
+    def _check(self, generation: int, position: int) -> int:
+        return zlib.crc32(b"%b %d %d" % (self._identity, generation, position))
+
+    def _published(self, file: JournalFile) -> int:
+        data = self._fs.pread(self._lock_file.fd, _RECORD.size, layout.SYNC_RECORD_AT)
+        if len(data) == _RECORD.size:
+            generation, position, check = _RECORD.unpack(data)
+            if generation == file.generation and check == self._check(generation, position):
+                self._synced = max(self._synced, position)
+        return self._synced
+
+    def _publish(self, file: JournalFile) -> None:
+        record = _RECORD.pack(
+            file.generation, self._synced, self._check(file.generation, self._synced)
+        )
+        with contextlib.suppress(OSError):  # a hint that could not be written costs others a sync
+            self._fs.pwrite(self._lock_file.fd, record, layout.SYNC_RECORD_AT)
+
+

@@ -1,0 +1,268 @@
+"""Changing several sessions in one commit: transactions, and the whole store as a mapping."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from types import TracebackType
+from typing import Any
+
+from sessiondir import codec
+from sessiondir.errors import ConflictError, EntryTooLarge, InvalidEntry, InvalidKey
+from sessiondir.model import Delete, Document, Entry, Limits, Operation, Patch, Put, patch_document
+
+Loader = Callable[[str], Document]
+
+
+def check_entry(entry: object) -> Mapping[str, Any]:
+    """``entry`` if it is a mapping, else ``InvalidEntry``."""
+    if isinstance(entry, Mapping):
+        return entry
+    raise InvalidEntry(
+        f"an entry is a JSON object (dict), not {type(entry).__name__}",
+        where="",
+        reason=f"{type(entry).__name__} instead of an object",
+    )
+
+
+def conflict(key: str, expected: int, actual: int) -> ConflictError:
+    """The error of a version that moved; 0 stands for "no such session"."""
+    found = f"at version {actual}" if actual else "missing"
+    wanted = f"version {expected}" if expected else "it to be missing"
+    return ConflictError(
+        f"session {key!r} is {found}, expected {wanted}; nothing was committed: read it again and retry",
+        session=key,
+        expected=expected,
+        actual=actual,
+    )
+
+
+def require_version(doc: Document, if_version: int | None) -> None:
+    """Raise ``ConflictError`` unless ``doc`` is at ``if_version`` (0: missing; None: any)."""
+    actual = version_of(doc)
+    if if_version is not None and if_version != actual:
+        raise conflict(doc.key, if_version, actual)
+
+
+def operation_for(doc: Document, entry: Mapping[str, Any], limits: Limits) -> Operation | None:
+    """The operation that turns ``doc`` into ``entry``; None if they are equal.
+
+    Raises ``InvalidEntry`` or ``EntryTooLarge``.
+    """
+    try:
+        if doc.fields is None:
+            put = Put(doc.key, codec.to_fields(entry))
+            _check_size(doc.key, codec.fields_size(put.fields), limits)
+            return put
+        set_, unset = codec.difference(doc.fields, entry)
+    except codec.EncodeError as exc:
+        raise InvalidEntry(
+            f"session {doc.key!r}: {exc}; nothing was changed", where=exc.where, reason=exc.reason
+        ) from exc
+    if not set_ and not unset:
+        return None
+    return checked_patch(doc, set_, unset, limits)
+
+
+def checked_patch(doc: Document, set_: codec.Fields, unset: tuple[str, ...], limits: Limits) -> Patch:
+    """A patch of ``doc`` that keeps it within the size limit, or ``EntryTooLarge``."""
+    if doc.size + codec.fields_size(set_) > limits.entry_bytes:
+        _check_size(doc.key, patch_document(doc, 0, set_, unset).size, limits)
+    return Patch(doc.key, set_, unset)
+
+
+def _check_size(key: str, size: int, limits: Limits) -> None:
+    if size > limits.entry_bytes:
+        raise EntryTooLarge(
+            f"the entry of session {key!r} would have {size} bytes, the limit is {limits.entry_bytes}; "
+            "nothing was changed: keep large data outside the entry",
+            where="",
+            reason="too large",
+            size=size,
+            limit=limits.entry_bytes,
+        )
+
+
+class Transaction(MutableMapping[str, Entry]):
+    """Some sessions, to read and assign; leaving the block commits all changes as one.
+
+    Reading gives copies: assign an entry to change it. An exception in the block changes nothing.
+    """
+
+    def __init__(
+        self,
+        keys: Mapping[str, str],
+        begin: Callable[[], Loader],
+        commit: Callable[[list[Operation], dict[str, int]], int],
+        end: Callable[[], None],
+        limits: Limits,
+    ) -> None:
+        self._keys = keys
+        self._begin = begin
+        self._commit = commit
+        self._end = end
+        self._limits = limits
+        self._documents: dict[str, Document] = {}
+        self._changed: dict[str, Mapping[str, Any] | None] = {}
+        self._open = False
+        self.version: int | None = None
+        """The commit's version, once the block was left; None if nothing changed."""
+
+    def __enter__(self) -> Transaction:
+        load = self._begin()
+        try:
+            self._documents = {key: load(key) for key in set(self._keys.values())}
+        except BaseException:
+            self._end()
+            raise
+        self._open = True
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._open = False
+        try:
+            if kind is None:
+                operations = _operations(self._documents, self._changed, self._limits)
+                if operations:
+                    self.version = self._commit(
+                        operations, {key: version_of(doc) for key, doc in self._documents.items()}
+                    )
+        finally:
+            self._end()
+
+    def _normal(self, key: str) -> str:
+        if not self._open:
+            raise RuntimeError("the transaction's block was left; start another one")
+        try:
+            return self._keys[key]
+        except KeyError:
+            raise InvalidKey(
+                f"session {key!r} is not part of this transaction; name it in transaction(...)",
+                session=key,
+                reason="not part of the transaction",
+            ) from None
+
+    def __getitem__(self, key: str) -> Entry:
+        normal = self._normal(key)
+        if normal in self._changed:
+            entry = self._changed[normal]
+            copy = None if entry is None else dict(codec.decode(codec.encode(dict(entry))))
+        else:
+            copy = self._documents[normal].entry()
+        if copy is None:
+            raise KeyError(key)
+        return copy
+
+    def __setitem__(self, key: str, entry: Mapping[str, Any]) -> None:
+        self._changed[self._normal(key)] = check_entry(entry)
+
+    def __delitem__(self, key: str) -> None:
+        if key not in self:
+            raise KeyError(key)
+        self._changed[self._normal(key)] = None
+
+    def __contains__(self, key: object) -> bool:
+        normal = self._normal(key) if isinstance(key, str) else ""
+        if normal in self._changed:
+            return self._changed[normal] is not None
+        return normal in self._documents and self._documents[normal].fields is not None
+
+    def __iter__(self) -> Iterator[str]:
+        return (key for key in dict.fromkeys(self._keys.values()) if key in self._present())
+
+    def __len__(self) -> int:
+        return len(self._present())
+
+    def _present(self) -> set[str]:
+        found = {key for key, doc in self._documents.items() if doc.fields is not None}
+        found |= {key for key, entry in self._changed.items() if entry is not None}
+        return found - {key for key, entry in self._changed.items() if entry is None}
+
+
+class StoreEdit(MutableMapping[str, Entry]):
+    """The whole store as a mapping of one moment, to change as one commit.
+
+    Entries read from it are the editor's own: they may be changed in place. What was read,
+    changed or iterated over is compared when the block ends, and only differences are
+    committed. ``load`` gives the documents of one snapshot.
+    """
+
+    def __init__(
+        self, documents: Mapping[str, Document], normalise: Callable[[object], str], limits: Limits
+    ) -> None:
+        self._documents = documents
+        self._normalise = normalise
+        self._limits = limits
+        self._entries: dict[str, Entry | Mapping[str, Any] | None] = {}
+        self.listed = False
+        """Whether the set of sessions was looked at, so that a new one is a conflict."""
+
+    def _key(self, key: object) -> str | None:
+        try:
+            return self._normalise(key)
+        except InvalidKey:
+            return None
+
+    def __getitem__(self, key: str) -> Entry:
+        normal = self._key(key)
+        if normal is None:
+            raise KeyError(key)
+        if normal not in self._entries:
+            doc = self._documents.get(normal)
+            self._entries[normal] = doc.entry() if doc is not None else None
+        entry = self._entries[normal]
+        if entry is None:
+            raise KeyError(key)
+        return entry  # type: ignore[return-value]
+
+    def __setitem__(self, key: str, entry: Mapping[str, Any]) -> None:
+        self._entries[self._normalise(key)] = check_entry(entry)
+
+    def __delitem__(self, key: str) -> None:
+        self[key]
+        self._entries[self._normalise(key)] = None
+
+    def __contains__(self, key: object) -> bool:
+        normal = self._key(key)
+        if normal is None:
+            return False
+        if normal in self._entries:
+            return self._entries[normal] is not None
+        self._entries[normal] = doc.entry() if (doc := self._documents.get(normal)) is not None else None
+        return self._entries[normal] is not None
+
+    def __iter__(self) -> Iterator[str]:
+        self.listed = True
+        kept = [key for key in self._documents if self._entries.get(key, self) is not None]
+        added = [key for key, entry in self._entries.items() if key not in self._documents and entry is not None]
+        return iter(kept + added)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def changes(self) -> tuple[list[Operation], dict[str, int]]:
+        """The operations, and the entry versions that they rest on (0: no such session)."""
+        documents = {key: self._documents.get(key) or Document(key, 0, None, 0) for key in self._entries}
+        operations = _operations(documents, self._entries, self._limits)
+        return operations, {key: version_of(doc) for key, doc in documents.items()}
+
+
+def _operations(
+    documents: Mapping[str, Document], changed: Mapping[str, Mapping[str, Any] | None], limits: Limits
+) -> list[Operation]:
+    operations: list[Operation] = []
+    for key, entry in changed.items():
+        doc = documents[key]
+        if entry is not None:
+            operation = operation_for(doc, entry, limits)
+            if operation is not None:
+                operations.append(operation)
+        elif doc.fields is not None:
+            operations.append(Delete(key))
+    return operations
+
+
+def version_of(doc: Document) -> int:
+    """The entry version; 0 if there is no such session."""
+    return doc.version if doc.fields is not None else 0

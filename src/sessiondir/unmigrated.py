@@ -1,0 +1,89 @@
+"""A store without a directory: nothing at all, or a legacy file that was not migrated yet.
+
+Reads parse the legacy file and write nothing; the file is parsed again only when it
+changed. Its entries count as version 1, which is the version that migration gives them.
+"""
+
+from __future__ import annotations
+
+import threading
+
+from sessiondir.clock import Clock
+from sessiondir.errors import CorruptFile, MigrationError
+from sessiondir.fs import FileSystem
+from sessiondir.legacy import LegacyFile, legacy_signature, read_legacy
+from sessiondir.model import Document, Limits, Page
+from sessiondir.snapshot import Order, Snapshot, info_of, page_of
+from sessiondir.takeover import take_over
+
+
+class Unmigrated:
+    """Reads where there is no store directory."""
+
+    def __init__(self, fs: FileSystem, clock: Clock, path: str, legacy_path: str, limits: Limits) -> None:
+        self._fs = fs
+        self._clock = clock
+        self._path = path
+        self.legacy_path = legacy_path
+        self._limits = limits
+        self._mutex = threading.Lock()
+        self._file: LegacyFile | None = None
+
+    def exists(self) -> bool:
+        """Whether there is a legacy file."""
+        return legacy_signature(self._fs, self.legacy_path) is not None
+
+    def file(self) -> LegacyFile | None:
+        """The legacy file as parsed; None if there is none."""
+        with self._mutex:
+            signature = legacy_signature(self._fs, self.legacy_path)
+            if signature is None:
+                self._file = None
+            elif self._file is None or self._file.signature != signature:
+                self._file = read_legacy(self._fs, self.legacy_path, self._limits)
+            return self._file
+
+    def documents(self) -> dict[str, Document]:
+        """All sessions. ``CorruptFile`` if the legacy file cannot be understood; it is not "empty"."""
+        file = self.file()
+        if file is None:
+            return {}
+        if file.status == "invalid":
+            raise CorruptFile(
+                f"{self.legacy_path}: {file.reason}; it was left unchanged, run: sessiondir check",
+                path=self.legacy_path,
+                reason=file.reason,
+            )
+        return file.documents
+
+    def document(self, key: str) -> Document | None:
+        """One session."""
+        return self.documents().get(key)
+
+    def version(self) -> int:
+        """1 with sessions, 0 without."""
+        return 1 if self.documents() else 0
+
+    def snapshot(self) -> Snapshot:
+        """All sessions of one moment."""
+        documents = self.documents()
+        return Snapshot(1 if documents else 0, documents, {})
+
+    def page(self, prefix: str, order: Order, limit: int, cursor: str | None) -> Page:
+        """A page of the listing."""
+        return page_of([info_of(doc) for doc in self.documents().values()], prefix, order, limit, cursor)
+
+    def migrate(self) -> None:
+        """Take the legacy file over, before the first change is committed.
+
+        Raises ``MigrationError`` naming what is in the way; the legacy file still stands.
+        """
+        result = take_over(self._fs, self._clock, self.legacy_path, self._path, self._limits)
+        if result.outcome not in ("migrated", "already_directory", "skipped_empty", "missing"):
+            reason = "; ".join(result.warnings) or result.outcome
+            raise MigrationError(
+                f"{self.legacy_path} could not be migrated ({reason}); nothing was changed, "
+                "run: sessiondir migrate --dry-run",
+                path=self.legacy_path,
+                reason=reason,
+            )

@@ -1,0 +1,158 @@
+"""What changed: reading the journal from a given version on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from sessiondir import journal
+from sessiondir.clock import Clock
+from sessiondir.commit import Moved
+from sessiondir.core import Core
+from sessiondir.errors import ChangesUnavailable
+from sessiondir.journal import PEEK_BYTES, DamagedLine, JournalFile
+from sessiondir.model import Change
+from sessiondir.view import changes_of
+
+POLL_S = 0.02
+"""How often a watcher looks: one system call each time, so fifty calls a second."""
+
+
+class ChangeReader:
+    """Reads the commits above ``since`` and goes on as they come. Holds no lock.
+
+    Raises ``ChangesUnavailable`` when the journal no longer reaches back that far.
+    """
+
+    def __init__(self, core: Core, since: int | None) -> None:
+        self._core = core
+        self._fs = core.fs
+        view = core.view
+        with view.mutex:
+            view.catch_up()
+            self.version = view.version if since is None else since
+            file = view.journal
+            end = view.end
+            latest = view.version
+        self._file: JournalFile | None = None
+        if file is not None:
+            self._file = JournalFile(core.directory, file.name, writable=False, assumed=file.header)
+            base = file.header.base
+            self._at = end if self.version >= latest else file.start
+        else:
+            base, self._at = latest, 0
+        if self.version < base:
+            self.close()
+            raise self._unavailable(self.version, base)
+
+    def _unavailable(self, since: int, oldest: int) -> ChangesUnavailable:
+        return ChangesUnavailable(
+            f"the journal begins at version {oldest}, changes since {since} are no longer in it; "
+            "take a snapshot() and go on from its version",
+            since=since,
+            oldest=oldest,
+        )
+
+    def read(self) -> list[Change]:
+        """The changes committed since the last call, oldest first."""
+        if self._file is None and not self._begin():
+            return []
+        found: list[Change] = []
+        while (following := self._read_lines(found)) is not None:
+            try:
+                successor = JournalFile(self._core.directory, following, writable=False)
+            except FileNotFoundError:
+                with self._core.view.mutex:
+                    self._core.view.catch_up()
+                    current = self._core.view.journal
+                if current is None or current.header.base > self.version or self._core.view.finished:
+                    raise self._unavailable(self.version, current.header.base if current else 0) from None
+                successor = JournalFile(self._core.directory, current.name, writable=False)
+            self.close()
+            self._file, self._at = successor, successor.start
+        return found
+
+    def _begin(self) -> bool:
+        """A store that had no journal may have got one."""
+        with self._core.view.mutex:
+            self._core.view.catch_up()
+            file = self._core.view.journal
+        if file is None:
+            return False
+        self._file = JournalFile(self._core.directory, file.name, writable=False, assumed=file.header)
+        self._at = self._file.start
+        return True
+
+    def _read_lines(self, found: list[Change]) -> str | None:
+        file = self._file
+        assert file is not None
+        data = self._fs.pread(file.fd, PEEK_BYTES, self._at)
+        if not data or not data[0]:
+            return None
+        lines, _ = journal.read_lines(self._fs, file.fd, self._at, data)
+        for text in lines:
+            self._at += len(text)
+            try:
+                line = journal.parse_line(text)
+                if line.next is not None:
+                    return line.next
+                if line.version > self.version:
+                    found += changes_of(line)
+                    self.version = line.version
+            except DamagedLine:
+                continue  # check() reports it, and the view has logged it
+        return None
+
+    def close(self) -> None:
+        """Close the descriptor."""
+        if self._file is not None:
+            self._file.close()
+
+
+class Quiet:
+    """Tells when nothing has happened for ``timeout`` seconds; None: never."""
+
+    def __init__(self, clock: Clock, timeout: float | None) -> None:
+        self._clock = clock
+        self._timeout = timeout
+        self.start()
+
+    def start(self) -> None:
+        """Count from now."""
+        self._since = self._clock.monotonic()
+
+    def is_over(self) -> bool:
+        """Whether it has been quiet for long enough."""
+        return self._timeout is not None and self._clock.monotonic() - self._since >= self._timeout
+
+
+def follow(
+    reader: ChangeReader, is_open: Callable[[], bool], clock: Clock, timeout: float | None
+) -> Iterator[Change]:
+    """Yield changes as they come, until the store is closed or nothing came for ``timeout`` seconds."""
+    quiet = Quiet(clock, timeout)
+    try:
+        while is_open():
+            found = reader.read()
+            for change in found:
+                yield change
+                quiet.start()
+            if not found:
+                if quiet.is_over():
+                    return
+                clock.sleep(POLL_S)
+    finally:
+        reader.close()
+
+
+def require_same_sessions(core: Core, since: int) -> None:
+    """Raise ``Moved`` if a session was created or deleted after version ``since``. Commit lock held."""
+    try:
+        reader = ChangeReader(core, since)
+    except ChangesUnavailable:
+        raise Moved("", since, core.view.version) from None
+    try:
+        for change in reader.read():
+            if change.kind != "patch":
+                raise Moved(change.key, 0, change.version)
+    finally:
+        reader.close()
