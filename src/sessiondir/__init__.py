@@ -1,10 +1,10 @@
 """A store for the state of agent sessions: one directory, one readable JSON file per session.
 
-    from sessiondir import SessionStore, UNSET
+from sessiondir import SessionStore, UNSET
 
-    with SessionStore.open("sessions.d") as store:
-        store.put("agent:main:main", {"sessionId": "s1", "updatedAt": 1767225600000})
-        store.update("agent:main:main", lambda entry: {**entry, "model": "m"})
+with SessionStore.open("sessions.d") as store:
+    store.put("agent:main:main", {"sessionId": "s1", "updatedAt": 1767225600000})
+    store.update("agent:main:main", lambda entry: {**entry, "model": "m"})
 """
 
 from __future__ import annotations

@@ -13,7 +13,14 @@ from sessiondir import journal, layout, opening, quarantine
 from sessiondir.clock import Clock
 from sessiondir.directory import StoreDirectory
 from sessiondir.entries import SessionFiles, ignores_case
-from sessiondir.errors import CorruptFile, InvalidKey, StoreError, UnreadableFile, UnsafeDirectory, storage_error
+from sessiondir.errors import (
+    CorruptFile,
+    InvalidKey,
+    StoreError,
+    UnreadableFile,
+    UnsafeDirectory,
+    storage_error,
+)
 from sessiondir.fs import FileSystem
 from sessiondir.model import Finding, KeyRule, Limits
 from sessiondir.view import View
@@ -51,9 +58,7 @@ class _Check:
         self._fs = directory.fs
         self._clock = clock
         self._limits = limits
-        self._files = SessionFiles(
-            directory, clock, limits.entry_bytes, hashed_only=ignores_case(directory)
-        )
+        self._files = SessionFiles(directory, clock, limits.entry_bytes, hashed_only=ignores_case(directory))
         self._findings: list[Finding] = []
         self._named: dict[str, str] = {}
 
@@ -102,7 +107,11 @@ class _Check:
         if view.torn:
             self._add("note", current.name, f"torn tail at byte {view.end}; the next writer cuts it")
         elif b"\n" in current.check_tail(view.end):
-            self._add("warning", current.name, f"lines behind the end at byte {view.end}; the next writer sets them aside")
+            self._add(
+                "warning",
+                current.name,
+                f"lines behind the end at byte {view.end}; the next writer sets them aside",
+            )
 
     def _check_names(self, view: View, found: opening.Opening) -> None:
         current = view.journal
@@ -150,11 +159,21 @@ class _Check:
             self._add("warning", shown, f"{other} holds the same session", doc.key)
         try:
             if layout.normalise_key(doc.key, rule) != doc.key:
-                self._add("warning", shown, f"the key is not what the {rule} rule makes of it: it is never found", doc.key)
+                self._add(
+                    "warning",
+                    shown,
+                    f"the key is not what the {rule} rule makes of it: it is never found",
+                    doc.key,
+                )
         except InvalidKey as exc:
             self._add("warning", shown, f"no valid session key: {exc.reason}", doc.key)
         if doc.size > self._limits.entry_bytes:
-            self._add("warning", shown, f"entry of {doc.size} bytes, the limit is {self._limits.entry_bytes}", doc.key)
+            self._add(
+                "warning",
+                shown,
+                f"entry of {doc.size} bytes, the limit is {self._limits.entry_bytes}",
+                doc.key,
+            )
         mode = self._mode(name)
         if mode & 0o077:
             self._add("warning", shown, f"others may access it (mode {mode:04o}); run: chmod 600", doc.key)

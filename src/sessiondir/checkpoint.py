@@ -151,7 +151,7 @@ class Checkpointer:
                 certain = min(certain, self._first_pending(key) - 1)
                 continue
             batch.append(doc)
-            size += doc.size
+            size += doc.weight
             if len(batch) >= _BATCH_FILES or size >= _BATCH_BYTES:
                 self._write_batch(batch)
                 batch, size = [], 0

@@ -29,9 +29,10 @@ from sessiondir.model import Limits, Operation
 from sessiondir.view import View
 
 _log = logging.getLogger("sessiondir")
+_SHORTEST_WAIT_S = 2.0
 
 
-class Moved(Exception):  # noqa: N818 - not an error: the caller computes again
+class Moved(Exception):
     """A session's version is not the one that the change was computed from."""
 
     def __init__(self, key: str, expected: int, actual: int) -> None:
@@ -63,9 +64,14 @@ class Committer:
         self.mutex = threading.Lock()
 
     def lock(self, timeout_s: float) -> JournalFile:
-        """Take the commit lock on the current journal, and catch up. ``LockTimeout`` if it stays busy."""
+        """Take the commit lock on the current journal, and catch up. ``LockTimeout`` if it stays busy.
+
+        Nobody holds it for more than milliseconds unless stopped, so even a caller who does not
+        want to wait for a session waits up to two seconds here.
+        """
         view = self._view
-        if not self.mutex.acquire(timeout=timeout_s if timeout_s > 0 else -1):
+        timeout_s = max(timeout_s, _SHORTEST_WAIT_S)
+        if not self.mutex.acquire(timeout=timeout_s):
             raise self._timeout(timeout_s)
         try:
             while True:
@@ -135,7 +141,11 @@ class Committer:
             self.unlock(file)
 
     def _append(
-        self, file: JournalFile, operations: Sequence[Operation], expected: Mapping[str, int], preallocate: bool
+        self,
+        file: JournalFile,
+        operations: Sequence[Operation],
+        expected: Mapping[str, int],
+        preallocate: bool,
     ) -> Committed:
         view = self._view
         version = view.version
@@ -173,12 +183,32 @@ class Committer:
         if b"\n" in tail:
             # Whole lines behind a gap: commits that were never durable. Kept for people, not used.
             quarantine.keep_bytes(
-                self._directory, self._clock, f"{file.name}-at-{end}", tail, "lines behind the end of the journal"
+                self._directory,
+                self._clock,
+                f"{file.name}-at-{end}",
+                tail,
+                "lines behind the end of the journal",
             )
         else:
             _log.info("%s: cut a torn tail of %d bytes", file.path, len(tail))
         file.cut(end)
         self._view.torn = False
+
+    def trim(self) -> None:
+        """Give back the zeros written ahead, so that a store at rest is plain text."""
+        try:
+            file = self.lock(0)
+        except StoreError as exc:
+            _log.info("%s: journal not trimmed: %s", self._directory.path, exc)
+            return
+        try:
+            self.mend_tail(file)
+            if file.size > self._view.end:
+                file.cut(self._view.end)
+        except OSError as exc:
+            _log.info("%s: not trimmed: %s", file.path, exc)  # cosmetic, and the store is closing
+        finally:
+            self.unlock(file)
 
     def _timeout(self, waited_s: float) -> LockTimeout:
         return LockTimeout(
@@ -190,5 +220,3 @@ class Committer:
             held_s=None,
             waited_s=waited_s,
         )
-
-

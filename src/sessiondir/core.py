@@ -71,6 +71,7 @@ class Core:
         self.directory = directory
         self.limits = limits
         self.users = 0
+        self._closed = False
         self.failed: DurabilityUnknown | None = None
         self._new_keys = new_keys
         self._allow_network = allow_network
@@ -201,7 +202,11 @@ class Core:
         if not take_flock(self.fs, self.clock, fd, COMMIT_LOCK_S):
             raise LockTimeout(
                 f"{self.directory.path}: another process has been setting the store up for {COMMIT_LOCK_S:.0f} s",
-                session=None, holder_pid=None, holder="another process", held_s=None, waited_s=COMMIT_LOCK_S,
+                session=None,
+                holder_pid=None,
+                holder="another process",
+                held_s=None,
+                waited_s=COMMIT_LOCK_S,
             )
         try:
             found = opening.look(self.directory, self.clock, self.files, self._new_keys)
@@ -312,8 +317,10 @@ class Core:
             with self._setup:
                 if self._thread is None and not self._stop.is_set():
                     self._thread = threading.Thread(
-                        target=_checkpoint_loop, args=(weakref.ref(self), self._wake, self._stop, interval_s),
-                        name="sessiondir-checkpoint", daemon=True,
+                        target=_checkpoint_loop,
+                        args=(weakref.ref(self), self._wake, self._stop, interval_s),
+                        name="sessiondir-checkpoint",
+                        daemon=True,
                     )
                     self._thread.start()
         self._wake.set()
@@ -330,6 +337,9 @@ class Core:
 
     def close(self) -> None:
         """Level the session files and close all descriptors. Errors of the last checkpoint are raised."""
+        if self._closed:
+            return  # at the end of the interpreter, before the handles went
+        self._closed = True
         self._stop.set()
         self._wake.set()
         thread = self._thread
@@ -338,6 +348,7 @@ class Core:
         try:
             if self._lock_file is not None and self.failed is None:
                 self.checkpoint(_CLOSE_CHECKPOINT_S, rotate_bytes=_CLOSE_ROTATE_BYTES)
+                self.committer.trim()
         finally:
             self._drop()
 

@@ -99,7 +99,7 @@ class StoreDirectory:
     def _require_safe(self, path: str, status: os.stat_result) -> None:
         ours = os.geteuid()
         reason = ""
-        if status.st_uid != ours and ours != 0:
+        if ours not in (status.st_uid, 0):
             reason = f"owned by user {status.st_uid}, not by {ours}"
         elif status.st_mode & 0o022:
             reason = f"writable session-store directory (mode {stat.S_IMODE(status.st_mode):04o})"
@@ -133,9 +133,7 @@ class StoreDirectory:
             if exc.errno == errno.ENAMETOOLONG:
                 raise FileNotFoundError(exc.errno, exc.strerror, path) from exc
             if exc.errno in (errno.ELOOP, errno.ENXIO, errno.EISDIR):
-                raise CorruptFile(
-                    f"{path} is not a regular file", path=path, reason="not a regular file"
-                ) from exc
+                raise CorruptFile(f"{path} is not a regular file", path=path, reason="not a regular file") from exc
             doing = "read" if flags & os.O_ACCMODE == os.O_RDONLY else "open"
             raise storage_error(exc, path, doing) from exc
         try:

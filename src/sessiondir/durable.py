@@ -16,7 +16,13 @@ _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def write_new(
-    fs: FileSystem, dir_fd: int, name: str, data: bytes, owner: tuple[int, int] | None = None, *, sync: bool = True
+    fs: FileSystem,
+    dir_fd: int,
+    name: str,
+    data: bytes,
+    owner: tuple[int, int] | None = None,
+    *,
+    sync: bool = True,
 ) -> None:
     """Create ``name`` with ``data``; ``FileExistsError`` if it is there. Mode 0600 whatever the umask.
 

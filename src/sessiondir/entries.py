@@ -14,7 +14,7 @@ from sessiondir import codec, durable, layout, quarantine
 from sessiondir.clock import Clock
 from sessiondir.directory import StoreDirectory
 from sessiondir.errors import CorruptFile, StoreError
-from sessiondir.model import Document
+from sessiondir.model import Document, put_document
 
 # Indentation and the members around the entry; generous, so that only the entry limit decides.
 _OVERHEAD = 4
@@ -52,7 +52,7 @@ def parse_document(data: bytes, key: str | None, path: str, default_version: int
             reason = f"version is {version!r}"
         else:
             fields = codec.decode_fields(raw_entry)
-            return Document(found, version, fields, codec.fields_size(fields), members or None)
+            return put_document(found, version, fields, members or None)
     except codec.DecodeError as exc:
         reason = _describe(data, exc)
     raise CorruptFile(f"{path}: {reason}; run: sessiondir check", path=path, reason=reason)

@@ -13,10 +13,11 @@ import struct
 from collections.abc import Callable
 
 _FULL_SYNC: int | None = getattr(fcntl, "F_FULLFSYNC", None)
-_OFD_SETLK: int | None = getattr(fcntl, "F_OFD_SETLK", None)
-_OFD_GETLK: int | None = getattr(fcntl, "F_OFD_GETLK", None)
 
-HAS_OFD_LOCKS = _OFD_SETLK is not None
+OFD_SETLK: int = getattr(fcntl, "F_OFD_SETLK", -1)
+"""The ``fcntl`` command that takes or releases a byte range for an open file description."""
+
+HAS_OFD_LOCKS = OFD_SETLK >= 0
 """Whether this platform has open-file-description byte-range locks (Linux does)."""
 
 LOCK_EX, LOCK_UN, LOCK_NB = fcntl.LOCK_EX, fcntl.LOCK_UN, fcntl.LOCK_NB
@@ -33,12 +34,6 @@ def _full_sync(fd: int) -> None:
     fcntl.fcntl(fd, _FULL_SYNC)
 
 
-def _range_lock(fd: int, request: bytes) -> None:
-    """Take or release a byte without waiting; ``BlockingIOError`` when another descriptor has it."""
-    assert _OFD_SETLK is not None
-    fcntl.fcntl(fd, _OFD_SETLK, request)
-
-
 class FileSystem:
     """The real file system."""
 
@@ -51,14 +46,14 @@ class FileSystem:
     stat = staticmethod(os.stat)
     fchmod = staticmethod(os.fchmod)
     fchown = staticmethod(os.fchown)
-    listdir = staticmethod(os.listdir)
+    listdir: Callable[[int], list[str]] = staticmethod(os.listdir)  # type: ignore[assignment]
     mkdir = staticmethod(os.mkdir)
     rmdir = staticmethod(os.rmdir)
     rename = staticmethod(os.rename)
     link = staticmethod(os.link)
     unlink = staticmethod(os.unlink)
     flock = staticmethod(fcntl.flock)
-    range_lock = staticmethod(_range_lock)
+    fcntl: Callable[[int, int, bytes], bytes] = staticmethod(fcntl.fcntl)  # type: ignore[assignment]
     fsync: Callable[[int], None] = staticmethod(_full_sync if _FULL_SYNC is not None else os.fsync)
     fdatasync: Callable[[int], None] = staticmethod(
         _full_sync if _FULL_SYNC is not None else getattr(os, "fdatasync", os.fsync)

@@ -115,13 +115,13 @@ def encode_commit(version: int, at_ms: int, ops: list[Operation] | tuple[Operati
 
 
 def _encode_operation(op: Operation) -> bytes:
-    key = codec.encode_text(op.key)
     if type(op) is Patch:
-        unset = b',"unset":' + codec.encode(list(op.unset)) if op.unset else b""
-        return b'{"op":"patch","key":%b,"set":%b%b}' % (key, codec.encode_fields(op.set), unset)
+        if op.unset:
+            return codec.encode_members({"op": "patch", "key": op.key, "unset": op.unset}, "set", op.set)
+        return codec.encode_members({"op": "patch", "key": op.key}, "set", op.set)
     if type(op) is Put:
-        return b'{"op":"put","key":%b,"entry":%b}' % (key, codec.encode_fields(op.fields))
-    return b'{"op":"delete","key":%b}' % key
+        return codec.encode_members({"op": "put", "key": op.key}, "entry", op.fields)
+    return codec.encode({"op": "delete", "key": op.key})
 
 
 def encode_header(header: Header, at_ms: int) -> bytes:

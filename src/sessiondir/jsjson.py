@@ -29,7 +29,7 @@ _LITERALS = {None: "null", True: "true", False: "false"}
 
 
 def encode(value: Any) -> bytes:
-    """The bytes of ``value``; ``EncodeError`` if it is not JSON or nested too deeply. O(len of the result)."""
+    """The bytes of ``value``; ``EncodeError`` if it is not JSON or nested too deeply. O(result)."""
     parts: list[str] = []
     try:
         _write(value, "\n", parts.append)
@@ -118,34 +118,35 @@ def _text(text: str) -> str:
     quoted = encode_basestring(text)
     if _SURROGATE.search(quoted) is None:
         return quoted
-    # Python keeps the halves of a pair apart when they were joined from two pieces; JavaScript sees one character.
+    # Python keeps the halves of a pair apart if two pieces brought them; JavaScript sees one character.
     paired = quoted.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
     return _SURROGATE.sub(lambda match: f"\\u{ord(match[0]):04x}", paired)
 
 
 def number(value: float) -> str:
     """A number as JavaScript prints it: as a double, ``null`` when that is not finite."""
-    if type(value) is int:
-        if -_LARGEST_EXACT <= value <= _LARGEST_EXACT:
-            return str(value)
-        try:
-            value = float(value)
-        except OverflowError:
-            return "null"
+    if type(value) is int and -_LARGEST_EXACT <= value <= _LARGEST_EXACT:
+        return str(value)
+    try:
+        value = float(value)
+    except OverflowError:
+        value = math.inf
     if not math.isfinite(value):
         return "null"
     if value == 0:
         return "0"  # minus zero loses its sign
-    sign = "-" if value < 0 else ""
-    digits, point = _shortest_digits(abs(value))
+    return ("-" if value < 0 else "") + _positive(*_shortest_digits(abs(value)))
+
+
+def _positive(digits: str, point: int) -> str:
     if len(digits) <= point <= 21:
-        return sign + digits.ljust(point, "0")
+        return digits.ljust(point, "0")
     if 0 < point <= 21:
-        return f"{sign}{digits[:point]}.{digits[point:]}"
+        return f"{digits[:point]}.{digits[point:]}"
     if -6 < point <= 0:
-        return f"{sign}0.{'0' * -point}{digits}"
+        return f"0.{'0' * -point}{digits}"
     fraction = "." + digits[1:] if len(digits) > 1 else ""
-    return f"{sign}{digits[0]}{fraction}e{point - 1:+d}"
+    return f"{digits[0]}{fraction}e{point - 1:+d}"
 
 
 def _shortest_digits(value: float) -> tuple[str, int]:

@@ -39,7 +39,7 @@ _JS_BLANKS: Final = (
 SYNC_RECORD_AT: Final = 0
 SYNC_LOCK_AT: Final = 1 << 20
 CHECKPOINT_LOCK_AT: Final = (1 << 20) + 1
-PROBE_LOCK_AT: Final = (1 << 20) + 2
+PROBE_LOCKS_FROM: Final = 1 << 24
 _KEY_LOCKS_FROM: Final = 1 << 32
 
 
@@ -60,7 +60,8 @@ def store_path(path: str | os.PathLike[str]) -> tuple[str, str]:
     stem, suffix = os.path.splitext(text)
     if suffix not in (".json", ".d") or not os.path.basename(stem) or "\0" in text:
         raise InvalidPath(
-            f"{text} names no store: give .../NAME.json (a legacy file) or .../NAME.d (a directory)", path=text
+            f"{text} names no store: give .../NAME.json (a legacy file) or .../NAME.d (a directory)",
+            path=text,
         )
     return stem + ".d", stem + ".json"
 

@@ -135,8 +135,8 @@ def _invalid(path: str, reason: str, signature: Signature, warnings: tuple[str, 
     return LegacyFile(path, "invalid", reason, warnings=warnings, signature=signature)
 
 
-class _Unusable(Exception):  # noqa: N818 - carries the reason to the one place that builds the result
-    """The file as a whole cannot be used."""
+class _Unusable(Exception):
+    """The file as a whole cannot be used; the text says why."""
 
 
 class _Reading:
@@ -213,10 +213,11 @@ class _Reading:
         except InvalidKey as exc:
             self._drop(name, f"the key is {exc.reason}" if exc.reason != "NUL" else "the key has a NUL")
             return
-        size = codec.fields_size(fields)
+        size = codec.fields_weight(fields)
         if size > self._limits.entry_bytes:
             # Leaving it out would lose a session, so nothing is taken over until the limit is raised.
-            raise _Unusable(f"the entry of {_shown(name)} has {size} bytes, the limit is {self._limits.entry_bytes}")
+            limit = self._limits.entry_bytes
+            raise _Unusable(f"the entry of {_shown(name)} has {size} bytes, the limit is {limit}")
         doc = Document(key, 1, fields, size)
         spellings = self._spellings.setdefault(key, [])
         spellings.append(name)

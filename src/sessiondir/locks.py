@@ -15,14 +15,13 @@ import logging
 import os
 import threading
 from collections import deque
-from dataclasses import dataclass
 from types import TracebackType
 
 from sessiondir import layout
 from sessiondir.clock import Clock
 from sessiondir.directory import StoreDirectory
 from sessiondir.errors import LockTimeout, ReentrantUpdate, UnsupportedFileSystem, storage_error
-from sessiondir.fs import HAS_OFD_LOCKS, LOCK_EX, LOCK_NB, LOCK_UN, FileSystem, range_request
+from sessiondir.fs import HAS_OFD_LOCKS, LOCK_EX, LOCK_NB, LOCK_UN, OFD_SETLK, FileSystem, range_request
 from sessiondir.layout import KeyRef
 from sessiondir.procfs import find_holder
 
@@ -107,7 +106,7 @@ class LockFile:
         """Take one byte without waiting."""
         try:
             if HAS_OFD_LOCKS:
-                self._fs.range_lock(self.fd, request)
+                self._fs.fcntl(self.fd, OFD_SETLK, request)
             else:
                 self._fs.flock(self._stripe(position), LOCK_EX | LOCK_NB)
         except BlockingIOError:
@@ -119,7 +118,7 @@ class LockFile:
         if self.fd < 0:
             return  # a forked child: the lock is the parent's
         if HAS_OFD_LOCKS:
-            self._fs.range_lock(self.fd, request)
+            self._fs.fcntl(self.fd, OFD_SETLK, request)
         else:
             self._fs.flock(self._stripe(position), LOCK_UN)
 
@@ -137,15 +136,11 @@ class LockFile:
         path = self._directory.file_path(layout.LOCK)
         second = self._directory.open_fd(layout.LOCK, os.O_RDWR)
         try:
-            if HAS_OFD_LOCKS:
-                request = range_request(layout.PROBE_LOCK_AT + (os.getpid() << 8))
-                self._fs.range_lock(self.fd, request)
-                excluded = not self._try(self._fs.range_lock, second, request)
-                self._fs.range_lock(self.fd, range_request(layout.PROBE_LOCK_AT + (os.getpid() << 8), unlock=True))
-            else:
-                excluded = True
-            if self._try(self._fs.flock, self.fd, LOCK_EX | LOCK_NB):
-                excluded = excluded and not self._try(self._fs.flock, second, LOCK_EX | LOCK_NB)
+            # Each process probes a byte of its own, or probing processes would disturb each other.
+            position = layout.PROBE_LOCKS_FROM + os.getpid()
+            excluded = not HAS_OFD_LOCKS or self._excludes(second, position)
+            if self._try_flock(self.fd):
+                excluded = excluded and not self._try_flock(second)
                 self._fs.flock(self.fd, LOCK_UN)
         except OSError as exc:
             raise UnsupportedFileSystem(
@@ -162,10 +157,20 @@ class LockFile:
                 reason="locks do not exclude",
             )
 
-    @staticmethod
-    def _try(call: object, fd: int, request: object) -> bool:
+    def _excludes(self, second: int, position: int) -> bool:
+        request = range_request(position)
+        self._fs.fcntl(self.fd, OFD_SETLK, request)
         try:
-            call(fd, request)  # type: ignore[operator]
+            self._fs.fcntl(second, OFD_SETLK, request)
+        except BlockingIOError:
+            return True
+        finally:
+            self._fs.fcntl(self.fd, OFD_SETLK, range_request(position, unlock=True))
+        return False
+
+    def _try_flock(self, fd: int) -> bool:
+        try:
+            self._fs.flock(fd, LOCK_EX | LOCK_NB)
         except BlockingIOError:
             return False
         return True
@@ -215,14 +220,13 @@ class ByteLock:
             self._thread.release()
 
 
-@dataclass(slots=True)
-class _Hold:
-    """Who in this process holds a session, and who waits for it, in order."""
+class _Queue:
+    """The threads of this process that wait for one session, in order of arrival."""
 
-    thread: int
-    name: str
-    since: float
-    waiters: deque[tuple[int, str, threading.Lock]] | None = None
+    __slots__ = ("waiters",)
+
+    def __init__(self) -> None:
+        self.waiters: deque[tuple[int, threading.Lock]] = deque()
 
 
 class KeyLocks:
@@ -231,7 +235,9 @@ class KeyLocks:
     def __init__(self, file: LockFile, clock: Clock) -> None:
         self._file = file
         self._clock = clock
-        self._holds: dict[str, _Hold] = {}
+        self._holders: dict[str, tuple[int, float]] = {}
+        """Session to the thread of this process that holds it, and since when."""
+        self._queues: dict[str, _Queue] = {}
         self._mutex = threading.Lock()
 
     def acquire(self, ref: KeyRef, timeout_s: float) -> None:
@@ -240,14 +246,11 @@ class KeyLocks:
         Raises ``LockTimeout`` naming the holder if known, ``ReentrantUpdate`` if this thread
         has it already. Cost when free: one system call.
         """
-        me = threading.get_ident()
         started = self._clock.monotonic()
-        with self._mutex:
-            hold = self._holds.get(ref.key)
-            if hold is None:
-                self._holds[ref.key] = _Hold(me, "", started)
-        if hold is not None:
-            self._wait_for_thread(ref, me, started, timeout_s)
+        mine = (threading.get_ident(), started)
+        # setdefault is one step under the interpreter lock: it either takes the session or tells who has it.
+        if self._holders.setdefault(ref.key, mine) is not mine:
+            self._wait_for_thread(ref, mine, timeout_s)
         try:
             if not self._file.try_byte(ref.position, ref.lock):
                 self._wait_for_process(ref, started, timeout_s)
@@ -264,55 +267,54 @@ class KeyLocks:
 
     def _hand_over(self, ref: KeyRef) -> None:
         with self._mutex:
-            hold = self._holds[ref.key]
-            if hold.waiters:
-                hold.thread, hold.name, gate = hold.waiters.popleft()
-                hold.since = self._clock.monotonic()
-                gate.release()
-            else:
-                del self._holds[ref.key]
+            queue = self._queues.get(ref.key)
+            if queue is None:
+                del self._holders[ref.key]
+                return
+            thread, gate = queue.waiters.popleft()
+            if not queue.waiters:
+                del self._queues[ref.key]
+            self._holders[ref.key] = (thread, self._clock.monotonic())
+            gate.release()
 
-    def _wait_for_thread(self, ref: KeyRef, me: int, started: float, timeout_s: float) -> None:
+    def _wait_for_thread(self, ref: KeyRef, mine: tuple[int, float], timeout_s: float) -> None:
         gate = threading.Lock()
         with self._mutex:
-            hold = self._holds.get(ref.key)
-            if hold is None:
-                self._holds[ref.key] = _Hold(me, "", started)
+            holder = self._holders.setdefault(ref.key, mine)
+            if holder is mine:
                 return
-            if hold.thread == me:
+            if holder[0] == mine[0]:
                 raise ReentrantUpdate(
                     f"session {ref.key!r} is being updated by this very thread; "
                     "use the value the callback was given, or update after it returned",
                     session=ref.key,
                 )
             gate.acquire()
-            waiter = (me, threading.current_thread().name, gate)
-            if hold.waiters is None:
-                hold.waiters = deque()
-            hold.waiters.append(waiter)
+            self._queues.setdefault(ref.key, _Queue()).waiters.append((mine[0], gate))
         try:
             if gate.acquire(timeout=timeout_s) if timeout_s > 0 else gate.acquire(False):
                 return
         except BaseException:
-            self._leave_queue(ref, hold, waiter)
+            if not self._leave_queue(ref, gate):
+                self._hand_over(ref)
             raise
-        if self._leave_queue(ref, hold, waiter, keep=True):
-            return
-        held_s = self._clock.monotonic() - hold.since
-        holder = f"another thread of this process ({self._thread_name(hold.thread)})"
-        raise self._timeout(ref.key, os.getpid(), holder, held_s, self._clock.monotonic() - started)
+        if self._leave_queue(ref, gate):
+            thread, since = self._holders.get(ref.key, (0, self._clock.monotonic()))
+            now = self._clock.monotonic()
+            holder_name = f"another thread of this process ({self._thread_name(thread)})"
+            raise self._timeout(ref.key, os.getpid(), holder_name, now - since, now - mine[1])
 
-    def _leave_queue(
-        self, ref: KeyRef, hold: _Hold, waiter: tuple[int, str, threading.Lock], *, keep: bool = False
-    ) -> bool:
-        """Stop waiting. If the session was handed to us meanwhile, True to ``keep`` it, else pass it on."""
+    def _leave_queue(self, ref: KeyRef, gate: threading.Lock) -> bool:
+        """Stop waiting; False if the session was handed to us meanwhile."""
         with self._mutex:
-            if hold.waiters is not None and waiter in hold.waiters:
-                hold.waiters.remove(waiter)
+            queue = self._queues.get(ref.key)
+            place = next((item for item in queue.waiters if item[1] is gate), None) if queue is not None else None
+            if queue is None or place is None:
                 return False
-        if not keep:
-            self._hand_over(ref)
-        return True
+            queue.waiters.remove(place)
+            if not queue.waiters:
+                del self._queues[ref.key]
+            return True
 
     @staticmethod
     def _thread_name(ident: int) -> str:

@@ -34,20 +34,31 @@ class Document:
     ``fields`` maps a field name to its value; arrays and objects are kept as their compact
     JSON (``bytes``), so that a copy shares every immutable value and an unchanged field is
     recognised by comparing bytes. ``None`` means that there is no such session.
+    ``weight`` is roughly the memory it takes, in bytes.
     ``extra`` holds the members of a session file that this version does not know.
     """
 
-    __slots__ = ("extra", "fields", "key", "recent", "size", "version")
+    __slots__ = ("extra", "fields", "key", "recent", "version", "weight")
 
     def __init__(
-        self, key: str, version: int, fields: codec.Fields | None, size: int, extra: codec.Fields | None = None
+        self,
+        key: str,
+        version: int,
+        fields: codec.Fields | None,
+        weight: int,
+        extra: codec.Fields | None = None,
     ) -> None:
         self.key = key
         self.version = version
         self.fields = fields
-        self.size = size
+        self.weight = weight
         self.extra = extra
         self.recent = True  # second chance for the cache
+
+    @property
+    def size(self) -> int:
+        """Bytes of the entry as compact JSON; O(entry)."""
+        return len(codec.encode_fields(self.fields)) if self.fields is not None else 0
 
     def entry(self) -> Entry | None:
         """The caller's own copy of the entry; O(its arrays and objects)."""
@@ -60,28 +71,30 @@ class Document:
     def updated_at(self) -> int | float | None:
         """``updatedAt`` in epoch milliseconds, if it is a number."""
         value = self.fields.get("updatedAt") if self.fields is not None else None
-        return value if type(value) in (int, float) else None  # type: ignore[return-value]
+        return value if type(value) in (int, float) else None
 
 
-def put_document(key: str, version: int, fields: codec.Fields, extra: codec.Fields | None) -> Document:
+def put_document(key: str, version: int, fields: codec.Fields, extra: codec.Fields | None = None) -> Document:
     """A document whose whole entry is ``fields``."""
-    return Document(key, version, fields, codec.fields_size(fields), extra)
+    return Document(key, version, fields, codec.fields_weight(fields), extra)
+
+
+def missing_document(key: str, version: int = 0) -> Document:
+    """The document of a session that does not exist, or was deleted by commit ``version``."""
+    return Document(key, version, None, 0)
 
 
 def patch_document(doc: Document, version: int, set_: codec.Fields, unset: tuple[str, ...]) -> Document:
     """``doc`` with some fields set and some removed; new fields go last."""
     fields = dict(doc.fields or {})
-    size = doc.size
+    weight = doc.weight
     for name, value in set_.items():
-        if name in fields:
-            size += codec.value_size(value) - codec.value_size(fields[name])
-        else:
-            size += codec.field_size(name, value)
+        weight += codec.weight(value) - (codec.weight(fields[name]) if name in fields else -len(name))
         fields[name] = value
     for name in unset:
         if name in fields:
-            size -= codec.field_size(name, fields.pop(name))
-    return Document(doc.key, version, fields, size, doc.extra)
+            weight -= len(name) + codec.weight(fields.pop(name))
+    return Document(doc.key, version, fields, weight, doc.extra)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +130,7 @@ def apply_operation(doc: Document, op: Operation, version: int) -> Document:
         return patch_document(doc, version, op.set, op.unset)
     if type(op) is Put:
         return put_document(doc.key, version, op.fields, doc.extra)
-    return Document(doc.key, version, None, 0)
+    return missing_document(doc.key, version)
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,7 +106,8 @@ def _look_further(
             state = replace(state, store_id=header.store_id, keys=header.keys)
             _log.warning(
                 "%s: the state file was replaced by a layout-1 program; its session files are used, not %s",
-                directory.path, ", ".join(names),
+                directory.path,
+                ", ".join(names),
             )
         _close(usable)
         return Opening(state, None, damaged=damaged, outdated=names)

@@ -10,8 +10,11 @@ from __future__ import annotations
 import os
 
 NETWORK_FILE_SYSTEMS = frozenset(
-    "nfs nfs4 cifs smb3 smbfs 9p virtiofs afs ceph glusterfs fuse.glusterfs lustre beegfs gfs2 ocfs2 "
-    "fuse.sshfs fuse.rclone fuse.s3fs fuse.gcsfuse fuse.blobfuse fuse.blobfuse2 fuse.juicefs davfs".split()
+    (
+        *("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "virtiofs", "afs", "ceph", "glusterfs", "lustre"),
+        *("beegfs", "gfs2", "ocfs2", "davfs", "fuse.glusterfs", "fuse.sshfs", "fuse.rclone", "fuse.s3fs"),
+        *("fuse.gcsfuse", "fuse.blobfuse", "fuse.blobfuse2", "fuse.juicefs"),
+    )
 )
 """File-system types on which locks or coherence cannot be relied on between hosts."""
 

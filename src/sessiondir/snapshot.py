@@ -187,7 +187,7 @@ class Listing:
             if self._note in self._core.view.listeners:
                 self._core.view.listeners.remove(self._note)
 
-    def _note(self, key: str, doc: Document | None) -> None:
+    def _note(self, key: str, _doc: Document | None) -> None:
         self._stale.add(key)
 
     def _refresh(self) -> None:

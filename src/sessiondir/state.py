@@ -16,7 +16,17 @@ from sessiondir.model import KeyRule
 
 _LIMIT = 1 << 20
 _KNOWN = frozenset(
-    ("kind", "layoutVersion", "version", "updatedAt", "storeId", "journal", "keys", "migratedFrom", "requires")
+    (
+        "kind",
+        "layoutVersion",
+        "version",
+        "updatedAt",
+        "storeId",
+        "journal",
+        "keys",
+        "migratedFrom",
+        "requires",
+    )
 )
 
 

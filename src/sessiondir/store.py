@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-import warnings
+import builtins
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from types import TracebackType
 from typing import Any, TypeVar, overload
 
-from sessiondir import codec, layout
+from sessiondir import codec
 from sessiondir.check import check_store
-from sessiondir.clock import SYSTEM_CLOCK, Clock
 from sessiondir.commit import Moved
-from sessiondir.core import Core, closed_error, open_core, release_core
-from sessiondir.directory import create_directory
-from sessiondir.errors import (
-    InvalidEntry,
-    InvalidKey,
-    InvalidOption,
-    ReadOnlyStore,
-    SessionNotFound,
-    StoreError,
-    StoreNotFound,
-    storage_error,
-)
-from sessiondir.fs import SYSTEM_FS, FileSystem
+from sessiondir.core import closed_error
+from sessiondir.errors import InvalidOption, SessionNotFound
+from sessiondir.handle import StoreHandle
 from sessiondir.info import describe
 from sessiondir.locks import HeldKeys
 from sessiondir.model import (
@@ -35,12 +23,11 @@ from sessiondir.model import (
     Durability,
     Entry,
     Finding,
-    KeyRule,
-    Limits,
     Operation,
     Page,
     StoreInfo,
     apply_operation,
+    missing_document,
 )
 from sessiondir.snapshot import Listing, Order, Snapshot, all_keys, take_snapshot
 from sessiondir.transaction import (
@@ -49,10 +36,10 @@ from sessiondir.transaction import (
     check_entry,
     checked_patch,
     conflict,
+    invalid_entry,
     operation_for,
     require_version,
 )
-from sessiondir.unmigrated import Unmigrated
 from sessiondir.watch import POLL_S, ChangeReader, Quiet, follow, require_same_sessions
 
 T = TypeVar("T")
@@ -61,7 +48,7 @@ _Compute = Callable[[Document], tuple[Operation | None, T]]
 _EDIT_TRIES = 100
 
 
-class SessionStore:
+class SessionStore(StoreHandle):
     """A store of session entries, shared by threads and processes. Open it with ``open``.
 
     Every entry handed out is the caller's own copy. Keys are text; how two spellings of a
@@ -74,195 +61,7 @@ class SessionStore:
     and ``DurabilityUnknown`` (committed, but a power cut may take it).
     """
 
-    def __init__(
-        self,
-        path: str,
-        legacy_path: str,
-        *,
-        read_only: bool,
-        durability: Durability,
-        lock_timeout: float,
-        checkpoint_interval: float,
-        keys: KeyRule | None,
-        limits: Limits,
-        allow_network: bool,
-        fs: FileSystem,
-        clock: Clock,
-    ) -> None:
-        self.path = path
-        self._read_only = read_only
-        self._durability: Durability = durability
-        self._lock_timeout = lock_timeout
-        self._interval = checkpoint_interval
-        self._keys = keys
-        self._limits = limits
-        self._allow_network = allow_network
-        self._fs = fs
-        self._clock = clock
-        self._closed = False
-        self._core: Core | None = None
-        self._listing: Listing | None = None
-        self._unmigrated = Unmigrated(fs, clock, path, legacy_path, limits)
-
-    @classmethod
-    def open(
-        cls,
-        path: str,
-        *,
-        create: bool = True,
-        read_only: bool = False,
-        durability: Durability = "power",
-        lock_timeout: float = 10.0,
-        checkpoint_interval: float = 1.0,
-        cache_bytes: int = 64 << 20,
-        keys: KeyRule | None = None,
-        limits: Limits | None = None,
-        allow_network: bool = False,
-        fs: FileSystem = SYSTEM_FS,
-        clock: Clock = SYSTEM_CLOCK,
-    ) -> SessionStore:
-        """Open the store at ``.../NAME.json`` or ``.../NAME.d``, which stand for the same store.
-
-        Nothing is created or changed before the first write. A legacy file that was not
-        migrated is read as it is, and migrated by the first change.
-
-        Args:
-            path: legacy file or store directory; ``~`` is expanded.
-            create: whether a missing store is an empty one; else ``StoreNotFound``.
-            read_only: write nothing at all, not even a lock; works on a read-only medium.
-            durability: ``"power"``: a commit survives power loss when the call returns;
-                ``"process"``: it survives the death of any process, power loss may take the last ones.
-            lock_timeout: seconds to wait for a session that someone else is updating.
-            checkpoint_interval: seconds by which session files may lag behind; 0 writes through.
-            cache_bytes: memory for entries kept at hand.
-            keys: key rule, ``"exact"`` or ``"lowercase"`` (trim and lower-case as JavaScript
-                does); None takes the store's, and ``"exact"`` for a new one.
-            limits: upper bounds (``Limits``); ``cache_bytes`` in it is replaced by the argument.
-            allow_network: open on a network file system although its locks are not trusted;
-                safe only while a single host uses the store.
-            fs, clock: seams for tests.
-
-        Raises ``InvalidPath``, ``InvalidOption``, ``StoreNotFound``, ``FormatTooNew``,
-        ``UnsafeDirectory``, ``UnreadableFile``. Cost: the state file and at most one journal.
-
-        Handles on one store in one process share a core; the first one's limits hold.
-        """
-        _check_options(durability, lock_timeout, checkpoint_interval, keys)
-        directory, legacy_path = layout.store_path(path)
-        limits = limits or Limits()
-        store = cls(
-            directory,
-            legacy_path,
-            read_only=read_only,
-            durability=durability,
-            lock_timeout=lock_timeout,
-            checkpoint_interval=checkpoint_interval,
-            keys=keys,
-            limits=Limits(
-                limits.entry_bytes, limits.commit_bytes, limits.legacy_bytes, limits.sessions, cache_bytes,
-                limits.journal_bytes,
-            ),
-            allow_network=allow_network,
-            fs=fs,
-            clock=clock,
-        )
-        if store._reading() is None and not create and not store._unmigrated.exists():
-            store.close()
-            raise StoreNotFound(f"there is no store at {directory} and no {legacy_path}", path=directory)
-        return store
-
-    # -- life -----------------------------------------------------------------------------
-
-    def close(self) -> None:
-        """Close the handle; closing it again does nothing.
-
-        The last handle of a process first brings the session files level, so that the
-        directory is plain files at rest. If that fails the error is raised and the handle is
-        closed all the same; every commit stays in the journal.
-        """
-        if self._closed:
-            return
-        self._closed = True
-        core, self._core = self._core, None
-        if core is not None:
-            if self._listing is not None:
-                self._listing.detach()
-            release_core(core)
-
-    def __enter__(self) -> SessionStore:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def __del__(self) -> None:
-        if not getattr(self, "_closed", True) and self._core is not None:
-            warnings.warn(f"the handle on {self.path} was not closed", ResourceWarning, source=self, stacklevel=2)
-            self.close()
-
-    def __repr__(self) -> str:
-        return f"<SessionStore {self.path}{' closed' if self._closed else ''}>"
-
-    def _reading(self) -> Core | None:
-        """The core, or None while there is no store directory."""
-        if self._core is None:
-            if self._closed:
-                raise closed_error()
-            try:
-                self._core = open_core(
-                    self._fs, self._clock, self.path, self._limits, self._keys, allow_network=self._allow_network
-                )
-            except FileNotFoundError:
-                return None
-            except OSError as exc:
-                if isinstance(exc, StoreError):
-                    raise
-                raise storage_error(exc, self.path, "read") from exc
-        return self._core
-
-    def _writing(self) -> Core:
-        """The core, ready to write; creates or migrates the store if there is no directory yet."""
-        if self._read_only:
-            raise ReadOnlyStore(
-                f"{self.path} was opened with read_only=True; nothing was changed", path=self.path, errno=None
-            )
-        core = self._reading()
-        if core is None:
-            if self._unmigrated.exists():
-                self._unmigrated.migrate()
-            else:
-                try:
-                    create_directory(self._fs, self.path)
-                except OSError as exc:
-                    raise storage_error(exc, self.path, "create") from exc
-            core = self._reading()
-            assert core is not None
-        core.begin_writing()
-        return core
-
     # -- reading --------------------------------------------------------------------------
-
-    def _document(self, key: object) -> Document | None:
-        """The current document of a session; None for a key that no session can have."""
-        core = self._core or self._reading()
-        try:
-            if core is None:
-                return self._unmigrated.document(self._normalise(key))
-            ref = core.ref(key)  # type: ignore[arg-type]
-        except InvalidKey:
-            if isinstance(key, str):
-                return None
-            raise
-        return core.view.load(ref.key)
-
-    def _normalise(self, key: object) -> str:
-        core = self._core or self._reading()
-        if core is not None:
-            return core.ref(key).key  # type: ignore[arg-type]
-        rule: KeyRule = "lowercase" if self._unmigrated.exists() else self._keys or "exact"
-        return layout.normalise_key(key, rule)
 
     def get(self, key: str) -> Entry | None:
         """The session's entry as the caller's own copy, None if there is no such session.
@@ -316,9 +115,7 @@ class SessionStore:
         doc = self._document(key)
         return doc.version if doc is not None and doc.fields is not None else None
 
-    def list(
-        self, prefix: str = "", order: Order = "updated", limit: int = 50, cursor: str | None = None
-    ) -> Page:
+    def list(self, prefix: str = "", order: Order = "updated", limit: int = 50, cursor: str | None = None) -> Page:
         """One page of sessions, metadata only.
 
         Args:
@@ -345,7 +142,7 @@ class SessionStore:
         core = self._reading()
         return take_snapshot(core) if core is not None else self._unmigrated.snapshot()
 
-    def changes(self, since: int) -> list[Change]:
+    def changes(self, since: int) -> builtins.list[Change]:
         """What was committed after version ``since``, oldest first.
 
         Raises ``ChangesUnavailable`` if the journal no longer reaches back that far; take a
@@ -394,7 +191,7 @@ class SessionStore:
         """Versions, counts and sizes; O(sessions)."""
         return describe(self._reading(), self.path, self._unmigrated)
 
-    def check(self) -> list[Finding]:
+    def check(self) -> builtins.list[Finding]:
         """Verify everything on disk and tell what was found; changes nothing. O(bytes stored)."""
         if self._closed:
             raise closed_error()
@@ -403,7 +200,12 @@ class SessionStore:
     # -- writing --------------------------------------------------------------------------
 
     def put(
-        self, key: str, entry: Mapping[str, Any], if_version: int | None = None, *, durability: Durability | None = None
+        self,
+        key: str,
+        entry: Mapping[str, Any],
+        if_version: int | None = None,
+        *,
+        durability: Durability | None = None,
     ) -> int:
         """Store a whole entry; the session's version afterwards.
 
@@ -432,7 +234,12 @@ class SessionStore:
             raise SessionNotFound(f"there is no session {key!r} in {self.path}", session=key)
 
     def patch(
-        self, key: str, fields: Mapping[str, Any], create: bool = False, *, durability: Durability | None = None
+        self,
+        key: str,
+        fields: Mapping[str, Any],
+        create: bool = False,
+        *,
+        durability: Durability | None = None,
     ) -> Entry | None:
         """Set some top-level fields and remove those given as ``UNSET``; the entry afterwards.
 
@@ -453,9 +260,7 @@ class SessionStore:
                 old = {name: doc.fields[name] for name in set_ if name in doc.fields}
                 changed, _ = codec.difference(old, set_)
             except codec.EncodeError as exc:
-                raise InvalidEntry(
-                    f"session {doc.key!r}: {exc}; nothing was changed", where=exc.where, reason=exc.reason
-                ) from exc
+                raise invalid_entry(doc.key, exc) from exc
             removed = tuple(name for name in unset if name in doc.fields)
             if not changed and not removed:
                 return None, doc
@@ -531,7 +336,7 @@ class SessionStore:
         if self._core is None and self._reading() is None:
             # No directory yet: a change that changes nothing must not create or migrate one.
             name = self._normalise(key)
-            doc = self._unmigrated.document(name) or Document(name, 0, None, 0)
+            doc = self._unmigrated.document(name) or missing_document(name)
             operation, result = compute(doc)
             if operation is None:
                 return None, result
@@ -592,7 +397,7 @@ class SessionStore:
                 released = True
                 held.__exit__(None, None, None)
 
-        def commit(operations: list[Operation], expected: dict[str, int]) -> int:
+        def commit(operations: builtins.list[Operation], expected: dict[str, int]) -> int:
             try:
                 committed = core.append(operations, expected, timeout_s, self._durability)
             except Moved as moved:
@@ -673,7 +478,7 @@ class SessionStore:
                 if key not in wanted:
                     del sessions[key]
             for key, entry in wanted.items():
-                sessions[key] = entry  # type: ignore[assignment]
+                sessions[key] = entry
 
         self.edit(fill)
         return self.version
@@ -684,13 +489,3 @@ class SessionStore:
         if core is not None and not self._read_only:
             core.begin_writing()
             core.checkpoint(max(self._lock_timeout, 1.0))
-
-
-def _check_options(durability: object, lock_timeout: object, interval: object, keys: object) -> None:
-    if durability not in ("power", "process"):
-        raise InvalidOption(f"durability must be 'power' or 'process', not {durability!r}")
-    if keys not in (None, "exact", "lowercase"):
-        raise InvalidOption(f"keys must be 'exact' or 'lowercase', not {keys!r}")
-    for name, value in (("lock_timeout", lock_timeout), ("checkpoint_interval", interval)):
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:
-            raise InvalidOption(f"{name} must be a number of seconds, 0 or more, not {value!r}")

@@ -121,10 +121,6 @@ class SyncGroup:
         return self._synced
 
     def _publish(self, file: JournalFile) -> None:
-        record = _RECORD.pack(
-            file.generation, self._synced, self._check(file.generation, self._synced)
-        )
+        record = _RECORD.pack(file.generation, self._synced, self._check(file.generation, self._synced))
         with contextlib.suppress(OSError):  # a hint that could not be written costs others a sync
             self._fs.pwrite(self._lock_file.fd, record, layout.SYNC_RECORD_AT)
-
-

@@ -8,7 +8,18 @@ from typing import Any
 
 from sessiondir import codec
 from sessiondir.errors import ConflictError, EntryTooLarge, InvalidEntry, InvalidKey
-from sessiondir.model import Delete, Document, Entry, Limits, Operation, Patch, Put, patch_document
+from sessiondir.model import (
+    Delete,
+    Document,
+    Entry,
+    Limits,
+    Operation,
+    Patch,
+    Put,
+    missing_document,
+    patch_document,
+    put_document,
+)
 
 Loader = Callable[[str], Document]
 
@@ -51,29 +62,33 @@ def operation_for(doc: Document, entry: Mapping[str, Any], limits: Limits) -> Op
     try:
         if doc.fields is None:
             put = Put(doc.key, codec.to_fields(entry))
-            _check_size(doc.key, codec.fields_size(put.fields), limits)
+            _check_size(put_document(doc.key, 0, put.fields), limits)
             return put
         set_, unset = codec.difference(doc.fields, entry)
     except codec.EncodeError as exc:
-        raise InvalidEntry(
-            f"session {doc.key!r}: {exc}; nothing was changed", where=exc.where, reason=exc.reason
-        ) from exc
+        raise invalid_entry(doc.key, exc) from exc
     if not set_ and not unset:
         return None
     return checked_patch(doc, set_, unset, limits)
 
 
+def invalid_entry(key: str, exc: codec.EncodeError) -> InvalidEntry:
+    """The error of a value that has no JSON form."""
+    return InvalidEntry(f"session {key!r}: {exc}; nothing was changed", where=exc.where, reason=exc.reason)
+
+
 def checked_patch(doc: Document, set_: codec.Fields, unset: tuple[str, ...], limits: Limits) -> Patch:
     """A patch of ``doc`` that keeps it within the size limit, or ``EntryTooLarge``."""
-    if doc.size + codec.fields_size(set_) > limits.entry_bytes:
-        _check_size(doc.key, patch_document(doc, 0, set_, unset).size, limits)
+    # A character takes at most six bytes of JSON: far below the limit there is nothing to measure.
+    if (doc.weight + codec.fields_weight(set_)) * 6 > limits.entry_bytes:
+        _check_size(patch_document(doc, 0, set_, unset), limits)
     return Patch(doc.key, set_, unset)
 
 
-def _check_size(key: str, size: int, limits: Limits) -> None:
-    if size > limits.entry_bytes:
+def _check_size(doc: Document, limits: Limits) -> None:
+    if doc.weight * 6 > limits.entry_bytes and (size := doc.size) > limits.entry_bytes:
         raise EntryTooLarge(
-            f"the entry of session {key!r} would have {size} bytes, the limit is {limits.entry_bytes}; "
+            f"the entry of session {doc.key!r} would have {size} bytes, the limit is {limits.entry_bytes}; "
             "nothing was changed: keep large data outside the entry",
             where="",
             reason="too large",
@@ -243,7 +258,7 @@ class StoreEdit(MutableMapping[str, Entry]):
 
     def changes(self) -> tuple[list[Operation], dict[str, int]]:
         """The operations, and the entry versions that they rest on (0: no such session)."""
-        documents = {key: self._documents.get(key) or Document(key, 0, None, 0) for key in self._entries}
+        documents = {key: self._documents.get(key) or missing_document(key) for key in self._entries}
         operations = _operations(documents, self._entries, self._limits)
         return operations, {key: version_of(doc) for key, doc in documents.items()}
 

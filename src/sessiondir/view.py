@@ -20,7 +20,16 @@ from sessiondir.directory import StoreDirectory
 from sessiondir.entries import SessionFiles
 from sessiondir.errors import CorruptFile, FormatTooNew, StoreError, storage_error
 from sessiondir.journal import PEEK_BYTES, DamagedLine, Header, JournalFile, Line
-from sessiondir.model import Change, Delete, Document, Operation, Patch, Put, apply_operation
+from sessiondir.model import (
+    Change,
+    Delete,
+    Document,
+    Operation,
+    Patch,
+    Put,
+    apply_operation,
+    missing_document,
+)
 from sessiondir.state import read_state
 
 _log = logging.getLogger("sessiondir")
@@ -155,7 +164,7 @@ class View:
         except (DamagedLine, FormatTooNew):
             # Whoever asks for this session is told; the others must not suffer.
             del self.documents[doc.key]
-            self._used_bytes -= doc.size + _DOCUMENT_OVERHEAD
+            self._used_bytes -= doc.weight + _DOCUMENT_OVERHEAD
         else:
             self._replace(doc)
 
@@ -194,22 +203,6 @@ class View:
         self.pending = {}
         self.dirty = {key: version for key, version in self.dirty.items() if version > header.base}
         self.version = max(self.version, header.base)
-
-    def _jump(self) -> JournalFile:
-        """Several journals were finished while we slept: start from the state file, remembering nothing."""
-        for _ in range(20):
-            state = read_state(self._directory)
-            if state is None or state.journal is None:
-                break
-            try:
-                file = JournalFile(self._directory, state.journal, writable=self.writable)
-            except FileNotFoundError:
-                continue  # finished and removed since we read the state file
-            self.forget()
-            self._enter(file)
-            return file
-        path = self._directory.file_path(layout.STATE)
-        raise CorruptFile(f"{path} names no journal; run: sessiondir check", path=path, reason="no journal")
 
     def forget(self) -> None:
         """Drop every cached document. Mutex held."""
@@ -295,7 +288,7 @@ class View:
 
     def _replay(self, key: str, stored: Document | None, problem: StoreError | None) -> Document:
         """The session file's document with the journal's newer operations applied."""
-        doc = stored if stored is not None else Document(key, 0, None, 0)
+        doc = stored if stored is not None else missing_document(key)
         known = doc.fields is not None
         skipped: list[Position] = []
         for place in self.pending.get(key, ()):
@@ -323,7 +316,7 @@ class View:
     def _replace(self, doc: Document) -> None:
         old = self.documents.get(doc.key)
         self.documents[doc.key] = doc
-        self._used_bytes += doc.size - old.size if old is not None else doc.size + _DOCUMENT_OVERHEAD
+        self._used_bytes += doc.weight - old.weight if old is not None else doc.weight + _DOCUMENT_OVERHEAD
         for listener in self.listeners:
             listener(doc.key, doc)
         if self._used_bytes > self._cache_bytes:
@@ -343,7 +336,7 @@ class View:
                 if len(self.documents) == 1:
                     return
             else:
-                self._used_bytes -= doc.size + _DOCUMENT_OVERHEAD
+                self._used_bytes -= doc.weight + _DOCUMENT_OVERHEAD
 
     def applied(self, version: int, operations: Iterable[Operation], place: Position) -> None:
         """Take over a commit of our own that was just appended. Mutex and commit lock held."""

@@ -10,6 +10,7 @@ from typing import Any, Final, NoReturn
 
 import click
 
+from sessiondir import __version__
 from sessiondir.cli import exit_codes, failure, output
 from sessiondir.cli.options import STORE_VARIABLE, Common
 
@@ -96,18 +97,14 @@ def _end(code: int) -> NoReturn:
 def _print_version(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
     if not value or context.resilient_parsing:
         return
-    from importlib import metadata
-
-    try:
-        number = metadata.version("sessiondir")
-    except metadata.PackageNotFoundError:
-        number = "(not installed)"
-    output.echo(f"sessiondir {number}")
+    output.echo(f"sessiondir {__version__}")
     context.exit()
 
 
 @click.group(
     cls=Commands,
+    invoke_without_command=True,
+    subcommand_metavar="COMMAND [ARGS]...",
     epilog=exit_codes.epilog(),
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
@@ -134,3 +131,7 @@ def main(context: click.Context, store: str | None, as_json: bool) -> None:
     legacy NAME.json. Any number of programs may be using it meanwhile.
     """
     context.obj = Common(store, as_json)
+    if context.invoked_subcommand is None:
+        if not as_json:
+            output.note(f"{context.get_help()}\n")
+        raise click.UsageError("no command given", context)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import traceback
-from typing import Any
+from typing import Any, Final
 
 import click
 
 from sessiondir.cli import exit_codes, output
 from sessiondir.errors import StoreError
+
+DEBUG_VARIABLE: Final = "SESSIONDIR_DEBUG"
 
 
 def report(exc: BaseException, *, as_json: bool) -> int:
@@ -20,21 +22,17 @@ def report(exc: BaseException, *, as_json: bool) -> int:
     and the facts that the exception carries, such as ``"session"`` or ``"path"``.
     """
     code, message, facts = _explain(exc)
-    if os.environ.get("SESSIONDIR_DEBUG") == "1" and not isinstance(exc, KeyboardInterrupt | click.Abort):
+    expected = isinstance(exc, KeyboardInterrupt | click.ClickException | click.Abort)
+    if os.environ.get(DEBUG_VARIABLE) == "1" and not expected:
         output.note("".join(traceback.format_exception(exc)).rstrip("\n"))
     if as_json:
         kind = "Interrupted" if code == exit_codes.INTERRUPTED else type(exc).__name__
-        told = {"error": kind, "message": message, "exitCode": code}
-        told["retryable"] = isinstance(exc, StoreError) and exc.retryable
-        output.note(output.json_text({**facts, **told}, indent=None))
+        retryable = isinstance(exc, StoreError) and exc.retryable
+        told = {"error": kind, "message": message, "exitCode": code, "retryable": retryable}
+        output.note(output.json_text({**told, **facts, **told}, indent=None))
     elif message:
-        output.note(f"{_who(exc)}: {output.clean(message)}")
+        output.note(f"sessiondir: {output.clean(message)}")
     return code
-
-
-def _who(exc: BaseException) -> str:
-    context = getattr(exc, "ctx", None) or click.get_current_context(silent=True)
-    return context.command_path if context is not None else "sessiondir"
 
 
 def _explain(exc: BaseException) -> tuple[int, str, dict[str, Any]]:
@@ -48,12 +46,9 @@ def _explain(exc: BaseException) -> tuple[int, str, dict[str, Any]]:
     if isinstance(exc, KeyboardInterrupt | click.Abort):
         return exit_codes.INTERRUPTED, "", {}
     if isinstance(exc, OSError):
-        return (
-            exit_codes.SYSTEM,
-            f"{exc.filename or 'system call'}: {exc.strerror or exc}",
-            {"errno": exc.errno},
-        )
-    text = f"unexpected {type(exc).__name__}: {exc}; please report it, with what SESSIONDIR_DEBUG=1 shows"
+        message = f"{exc.filename or 'system call'}: {exc.strerror or exc}"
+        return exit_codes.SYSTEM, message, {"errno": exc.errno}
+    text = f"unexpected {type(exc).__name__}: {exc}; please report it, with what {DEBUG_VARIABLE}=1 shows"
     return exit_codes.UNEXPECTED, text, {}
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
+
+from sessiondir.cli import output
 
 if TYPE_CHECKING:
     from sessiondir.store import SessionStore
@@ -100,8 +104,18 @@ def open_for_reading(path: str) -> SessionStore:
     return SessionStore.open(path, create=False, read_only=True)
 
 
-def open_for_writing(path: str, lock_timeout: float) -> SessionStore:
-    """Open a store that must exist. ``lock_timeout`` in seconds."""
+@contextmanager
+def open_for_writing(path: str, lock_timeout: float) -> Iterator[SessionStore]:
+    """Open a store that must exist. ``lock_timeout`` in seconds.
+
+    The first change of an unmigrated legacy store migrates it, which is told on the way out.
+    """
     from sessiondir.store import SessionStore
 
-    return SessionStore.open(path, create=False, lock_timeout=lock_timeout)
+    with SessionStore.open(path, create=False, lock_timeout=lock_timeout) as store:
+        unmigrated = not os.path.isdir(store.path)
+        try:
+            yield store
+        finally:
+            if unmigrated and os.path.isdir(store.path):
+                output.note(f"migrated the legacy store to {output.clean(store.path)}; see sessiondir info")

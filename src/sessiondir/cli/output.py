@@ -91,10 +91,11 @@ def short(value: Any, limit: int = _SHORT) -> str:
 
 
 def console(*, err: bool = False) -> Console:
-    """A rich console that takes text as it is: no markup, no emoji names."""
+    """A rich console that takes text as it is: no markup, no emoji names; NO_COLOR turns bold off, too."""
     from rich.console import Console
 
-    return Console(stderr=err, markup=False, emoji=False, highlight=False)
+    system: Literal["auto"] | None = None if os.environ.get("NO_COLOR") else "auto"
+    return Console(stderr=err, markup=False, emoji=False, highlight=False, color_system=system)
 
 
 def render(what: Any) -> None:
@@ -134,12 +135,12 @@ def time_text(at_ms: float | None) -> str:
 
 
 def age_text(at_ms: float | None, now_ms: float) -> str:
-    """How long ago, in the largest unit that gives at least two: ``3 min ago``."""
+    """How long ago, in the largest unit that gives at least two: ``3 min ago``. Blank beyond 3,000 years."""
     if at_ms is None:
         return ""
     seconds = (now_ms - at_ms) / 1000
     if not -1e11 < seconds < 1e11:
-        return str(at_ms)
+        return ""
     for length, unit in ((86400, "days"), (3600, "h"), (60, "min"), (1, "s")):
         if abs(seconds) >= 2 * length or unit == "s":
             break
@@ -161,7 +162,7 @@ class Column:
 _ON_TERMINAL: Final[dict[str, Callable[[Any], str]]] = {
     "number": lambda value: f"{value:,}",
     "size": size_text,
-    "time": lambda value: time_text(value).replace("T", " "),
+    "time": time_text,
 }
 
 

@@ -43,11 +43,10 @@ def show(*, path: str, key: str, full: bool, as_json: bool) -> None:
             {"key": key, "version": version, "updatedAt": updated_at, "size": size, "entry": entry}
         )
         return
-    facts = [("session", key), ("version", f"{version:,}")]
+    facts = [("session", key), ("version", str(version))]
     if updated_at is not None:
-        facts.append(
-            ("updated", f"{output.time_text(updated_at)} ({output.age_text(updated_at, time.time() * 1000)})")
-        )
+        age = output.age_text(updated_at, time.time() * 1000)
+        facts.append(("updated", output.time_text(updated_at) + (f" ({age})" if age else "")))
     output.print_facts([*facts, ("size", output.size_text(size))])
     output.print_json(entry if full else cut_short(entry))
 
