@@ -7,6 +7,7 @@ acknowledged and with its full latency, or a writer that starved would not be se
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import signal
 import threading
@@ -133,10 +134,11 @@ def _work(pipe: Connection) -> None:
             begun = time.monotonic()
             contender.close()
             pipe.send(time.monotonic() - begun)
-    except EOFError:
-        return
-    except BaseException:
-        pipe.send(traceback.format_exc())
+    except (EOFError, ConnectionError):
+        return  # the parent has ended, or another worker's failure ended the run
+    except Exception:
+        with contextlib.suppress(ConnectionError):
+            pipe.send(traceback.format_exc())
 
 
 def _run(pipe: Connection, job: Job, contender: Contender) -> Outcome:

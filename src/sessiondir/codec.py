@@ -31,6 +31,7 @@ _decoder = msgspec.json.Decoder()
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _SIZED = frozenset((str, bytes))
+_CONTAINERS = frozenset((dict, list))
 _PLAIN_SCALARS = frozenset((str, int, bool, type(None)))
 
 
@@ -157,7 +158,7 @@ def same(stored: Any, name: str, value: Any) -> bool:
     """Whether ``value`` equals what a field holds, as JSON (``1``, ``1.0`` and ``true`` differ)."""
     if type(stored) is not bytes:
         return value is stored or (type(value) is type(stored) and bool(value == stored))
-    if not isinstance(value, (dict, list, tuple, Mapping)):
+    if type(value) not in _CONTAINERS and not isinstance(value, (dict, list, tuple, Mapping)):
         return False
     try:
         if _encoder.encode(value) == stored:
@@ -204,7 +205,10 @@ def weight(value: Any) -> int:
 
 def fields_weight(fields: Fields) -> int:
     """Roughly the memory of an entry's values and names, in bytes."""
-    return sum(len(name) + weight(value) for name, value in fields.items())
+    total = 0
+    for name, value in fields.items():
+        total += len(name) + (len(value) + 8 if type(value) in _SIZED else 8)
+    return total
 
 
 def encode_fields(fields: Fields) -> bytes:

@@ -28,6 +28,7 @@ from sessiondir.errors import (
     DurabilityUnknown,
     InvalidOption,
     LockTimeout,
+    StorageError,
     StoreClosed,
     StoreError,
     UnsupportedFileSystem,
@@ -72,7 +73,7 @@ class Core:
         self.limits = limits
         self.users = 0
         self._closed = False
-        self.failed: DurabilityUnknown | None = None
+        self.failed: StoreError | None = None
         self._new_keys = new_keys
         self._allow_network = allow_network
         self._refs: dict[str, KeyRef] = {}
@@ -129,14 +130,15 @@ class Core:
         header = self.view.header()
         return header.keys if header is not None else self.state.keys
 
-    def ref(self, key: str) -> KeyRef:
+    def ref(self, key: object) -> KeyRef:
         """``key`` under the key rule with its lock requests. Raises ``InvalidKey``."""
-        ref = self._refs.get(key)
+        ref = self._refs.get(key) if type(key) is str else None
         if ref is None:
             ref = KeyRef(layout.normalise_key(key, self.key_rule))
             if len(self._refs) >= _REFS:
                 self._refs.clear()
-            self._refs[key] = ref
+            if type(key) is str:
+                self._refs[key] = ref
         return ref
 
     # -- getting ready to write -----------------------------------------------------------
@@ -302,7 +304,7 @@ class Core:
         elif not self._wake.is_set():
             self._schedule(checkpoint_interval_s)
 
-    def fail(self, exc: DurabilityUnknown) -> None:
+    def fail(self, exc: StoreError) -> None:
         """Refuse writes from now on; the next ``open`` gets a fresh core."""
         self.failed = exc
         with _registry_mutex:
@@ -329,11 +331,35 @@ class Core:
         """Bring the session files level; see ``Checkpointer.run``."""
         if self._lock_file is None:
             return True
+        self._require_place()
         try:
             return self.checkpointer.run(timeout_s, rotate_bytes=rotate_bytes)
         except DurabilityUnknown as exc:
             self.fail(exc)
             raise
+
+    def _require_place(self) -> None:
+        """Refuse to go on if the store's path names another directory now, or none.
+
+        Someone moved or removed the store, or put a backup in its place: what is committed
+        here would not be found there.
+        """
+        path = self.directory.path
+        try:
+            status = self.fs.stat(path, follow_symlinks=False)
+            if (status.st_dev, status.st_ino) == self.directory.identity:
+                return
+            reason = "another directory stands there now"
+        except FileNotFoundError:
+            reason = "it is not there any more"
+        error = StorageError(
+            f"{path} was moved or replaced while open ({reason}); this handle refuses further writes: close it "
+            "and open the store again",
+            path=path,
+            errno=None,
+        )
+        self.fail(error)
+        raise error
 
     def close(self) -> None:
         """Level the session files and close all descriptors. Errors of the last checkpoint are raised."""
@@ -347,7 +373,8 @@ class Core:
             thread.join()
         try:
             if self._lock_file is not None and self.failed is None:
-                self.checkpoint(_CLOSE_CHECKPOINT_S, rotate_bytes=_CLOSE_ROTATE_BYTES)
+                if not self.checkpoint(_CLOSE_CHECKPOINT_S, rotate_bytes=_CLOSE_ROTATE_BYTES):
+                    _log.warning("%s: not levelled at close, another process is at it", self.directory.path)
                 self.committer.trim()
         finally:
             self._drop()

@@ -153,9 +153,10 @@ class StoreHandle:
         self.close()
 
     def __del__(self) -> None:
+        # Only a warning: this may run in any thread, in the middle of anything. What is still
+        # open at the end of the interpreter is levelled then.
         if not getattr(self, "_closed", True) and self._core is not None:
             warnings.warn(f"the handle on {self.path} was not closed", ResourceWarning, source=self, stacklevel=2)
-            self.close()
 
     def __repr__(self) -> str:
         return f"<SessionStore {self.path}{' closed' if self._closed else ''}>"
@@ -208,7 +209,7 @@ class StoreHandle:
         try:
             if core is None:
                 return self._unmigrated.document(self._normalise(key))
-            ref = core.ref(key)  # type: ignore[arg-type]
+            ref = core.ref(key)
         except InvalidKey:
             if isinstance(key, str):
                 return None
@@ -218,7 +219,7 @@ class StoreHandle:
     def _normalise(self, key: object) -> str:
         core = self._core or self._reading()
         if core is not None:
-            return core.ref(key).key  # type: ignore[arg-type]
+            return core.ref(key).key
         rule: KeyRule = "lowercase" if self._unmigrated.exists() else self._keys or "exact"
         return layout.normalise_key(key, rule)
 

@@ -45,8 +45,8 @@ _PAUSE_STEP_S = 0.05
 _PAYLOAD_LIMIT = 1 << 16
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _ISO = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d{1,9})?Z\Z", re.ASCII)
-# What link() answers on file systems that have no hard links.
-_NO_LINKS = frozenset((errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EMLINK))
+NO_LINKS = frozenset((errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EMLINK))
+"""What ``link`` answers on file systems that have no hard links."""
 
 
 @contextlib.contextmanager
@@ -160,7 +160,7 @@ class LegacyLock:
         except FileExistsError:
             return False
         except OSError as exc:
-            if exc.errno not in _NO_LINKS:
+            if exc.errno not in NO_LINKS:
                 raise
             try:
                 durable.write_new(fs, dir_fd, self._name, self._payload(), sync=False)
@@ -244,7 +244,7 @@ class LegacyLock:
         except FileExistsError:
             pass  # a third contender has it; whoever lost this lock notices before its next step
         except OSError as exc:
-            if exc.errno not in _NO_LINKS:
+            if exc.errno not in NO_LINKS:
                 raise
             fs.rename(aside, self._name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
 

@@ -168,6 +168,8 @@ class Listing:
 
     def __init__(self, core: Core) -> None:
         self._core = core
+        self.view = core.view
+        """What this listing follows; a forked child has another one."""
         self._lock = threading.Lock()
         self._infos: dict[str, SessionInfo] = {}
         self._stale: set[str] = set()
@@ -183,15 +185,15 @@ class Listing:
 
     def detach(self) -> None:
         """Stop following the store."""
-        with self._core.view.mutex:
-            if self._note in self._core.view.listeners:
-                self._core.view.listeners.remove(self._note)
+        with self.view.mutex:
+            if self._note in self.view.listeners:
+                self.view.listeners.remove(self._note)
 
     def _note(self, key: str, _doc: Document | None) -> None:
         self._stale.add(key)
 
     def _refresh(self) -> None:
-        view = self._core.view
+        view = self.view
         with view.mutex:
             view.catch_up()
             fresh = self._epoch == view.epoch
@@ -208,18 +210,18 @@ class Listing:
             self._sorted.clear()
 
     def _read_everything(self) -> None:
-        with self._core.view.mutex:
+        with self.view.mutex:
             self._stale = set()
         snapshot = take_snapshot(self._core)
         for key, reason in snapshot.damaged.items():
             _log.warning("session %r is left out of the listing: %s", key, reason)
         self._infos = {key: info_of(doc) for key in snapshot if (doc := snapshot.document(key)) is not None}
         self._sorted.clear()
-        self._epoch = self._core.view.epoch
+        self._epoch = self.view.epoch
 
     def _read_again(self, key: str) -> None:
         try:
-            doc = self._core.view.peek(key)
+            doc = self.view.peek(key)
         except (CorruptFile, UnreadableFile):
             self._infos.pop(key, None)
             return

@@ -11,7 +11,7 @@ from sessiondir import codec
 from sessiondir.check import check_store
 from sessiondir.commit import Moved
 from sessiondir.core import closed_error
-from sessiondir.errors import InvalidOption, SessionNotFound
+from sessiondir.errors import InvalidOption, LockTimeout, SessionNotFound
 from sessiondir.handle import StoreHandle
 from sessiondir.info import describe
 from sessiondir.locks import HeldKeys
@@ -130,8 +130,8 @@ class SessionStore(StoreHandle):
         core = self._reading()
         if core is None:
             return self._unmigrated.page(prefix, order, limit, cursor)
-        if self._listing is None:
-            self._listing = Listing(core)
+        if self._listing is None or self._listing.view is not core.view:
+            self._listing = Listing(core)  # the first one, or the first after a fork
         return self._listing.page(prefix, order, limit, cursor)
 
     def snapshot(self) -> Snapshot:
@@ -488,4 +488,13 @@ class SessionStore(StoreHandle):
         core = self._reading()
         if core is not None and not self._read_only:
             core.begin_writing()
-            core.checkpoint(max(self._lock_timeout, 1.0))
+            if not core.checkpoint(max(self._lock_timeout, 1.0)):
+                raise LockTimeout(
+                    f"{self.path}: another process is bringing the session files level and does not end; "
+                    "commits are safe in the journal, try again later",
+                    session=None,
+                    holder_pid=None,
+                    holder="another process",
+                    held_s=None,
+                    waited_s=max(self._lock_timeout, 1.0),
+                )

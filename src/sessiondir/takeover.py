@@ -20,16 +20,17 @@ because sessions deleted meanwhile would come back. The flock of the new directo
 until step 3 is durable, and whoever wants to write to it takes that flock first; so no
 commit is acknowledged in a directory whose name a power cut could still take away.
 
-Rolling back (``roll_back``):
+Rolling back (``handback.roll_back``):
 
-    1  leave a marker that describes the file about to be written, to the byte
-    2  write the legacy file under a temporary name, sync, link it to its name (never over another)
-    3  finish the journal, so that a process that still has the store open cannot commit any more
-    4  rename ``NAME.d`` to ``NAME.d.bak.<ms>``: this is the moment of change
+    1  write the legacy file under a temporary name and sync it; move what has its name out of the way
+    2  leave a marker that describes the written file, to the byte
+    3  link it to its name (never over another) and sync the directory
+    4  finish the journal, so that a process that still has the store open cannot commit any more
+    5  rename ``NAME.d`` to ``NAME.d.bak.<ms>``: this is the moment of change
 
-Killed before 4 the directory counts, whatever stands beside it. The marker tells that a
+Killed before 5 the directory counts, whatever stands beside it. The marker tells that a
 legacy file which it describes is only a copy: rolling back again replaces it, migrating
-moves it away. After 4 the legacy file counts, and the marker keeps the first write from
+moves it away. After 5 the legacy file counts, and the marker keeps the first write from
 migrating it again; migrating by hand removes the marker. The marker alone means nothing:
 it is looked at only together with the name that decides. A finished journal without a
 successor is mended by the next process that opens the directory under its old name.
@@ -41,23 +42,30 @@ import contextlib
 import errno
 import hashlib
 import os
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from sessiondir import codec, durable, journal, jsjson
+from sessiondir import codec, journal
 from sessiondir.clock import Clock
 from sessiondir.directory import StoreDirectory
 from sessiondir.entries import SessionFiles, ignores_case
-from sessiondir.errors import LockTimeout, MigrationError, StoreError, storage_error
+from sessiondir.errors import (
+    LockTimeout,
+    MigrationError,
+    StoreError,
+    UnsupportedFileSystem,
+    storage_error,
+)
 from sessiondir.fs import FileSystem
 from sessiondir.journal import Header
 from sessiondir.legacy import LegacyFile, legacy_signature, read_legacy
 from sessiondir.legacylock import LegacyLock
-from sessiondir.locks import take_flock
+from sessiondir.locks import LockFile, take_flock
 from sessiondir.model import Document, Limits
 from sessiondir.opening import new_store_id
 from sessiondir.place import Place
+from sessiondir.procfs import NETWORK_FILE_SYSTEMS, file_system_type
 from sessiondir.state import State, write_state
 
 Outcome = Literal[
@@ -74,7 +82,6 @@ _BATCH_BYTES = 8 << 20
 _LATE_FILES = 256
 _LATE_BYTES = 16 << 20
 _IN_THE_WAY = frozenset((errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR))
-_NO_LINKS = frozenset((errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EMLINK))
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +119,7 @@ def take_over(
     limits: Limits,
     *,
     by_hand: bool = False,
+    allow_network: bool = False,
     lock_timeout_s: float = LOCK_TIMEOUT_S,
     progress: Progress | None = None,
 ) -> TakeOver:
@@ -119,11 +127,12 @@ def take_over(
 
     Args:
         by_hand: somebody asked for it; without this a rolled-back store is left alone.
+        allow_network: go on although locks on a network file system are not trusted.
         lock_timeout_s: seconds to wait for the legacy lock.
         progress: called with (sessions staged, sessions in all).
 
     Returns every outcome but ``"failed"``. Raises ``MigrationError``, ``LockTimeout``,
-    ``UnsafeDirectory``, ``StorageError``; one whole store is there then, and running it
+    ``UnsafeDirectory``, ``UnsupportedFileSystem``, ``StorageError``; one whole store is there then, and running it
     again goes on. Durable on return. Cost: O(file), one sync for each session.
     """
     try:
@@ -133,7 +142,7 @@ def take_over(
     except OSError as exc:
         raise storage_error(exc, legacy_path, "read") from exc
     try:
-        return _TakingOver(place, limits, by_hand, lock_timeout_s, progress).run()
+        return _TakingOver(place, limits, by_hand, allow_network, lock_timeout_s, progress).run()
     except OSError as exc:
         if isinstance(exc, StoreError):
             raise
@@ -144,12 +153,19 @@ def take_over(
 
 class _TakingOver:
     def __init__(
-        self, place: Place, limits: Limits, by_hand: bool, lock_timeout_s: float, progress: Progress | None
+        self,
+        place: Place,
+        limits: Limits,
+        by_hand: bool,
+        allow_network: bool,
+        lock_timeout_s: float,
+        progress: Progress | None,
     ) -> None:
         self._place = place
         self._fs = place.fs
         self._limits = limits
         self._by_hand = by_hand
+        self._allow_network = allow_network
         self._timeout_s = lock_timeout_s
         self._progress = progress
 
@@ -191,6 +207,14 @@ class _TakingOver:
             )
 
     def _begin(self) -> _Staging:
+        kind = file_system_type(self._place.path)
+        if kind in NETWORK_FILE_SYSTEMS and not self._allow_network:
+            raise UnsupportedFileSystem(
+                f"{self._place.path} is on {kind}, where a store's locks cannot be relied on between hosts; the "
+                "legacy file was left as it is: keep it on a local file system, or allow the network explicitly",
+                path=self._place.path,
+                reason=f"{kind} file system",
+            )
         with self._place.alone(self._timeout_s):
             self._place.sweep()
             return _Staging(self._place, self._limits)
@@ -339,6 +363,7 @@ class _Staging:
             )
         self._fs.fchmod(directory.fd, 0o700)
         self._adopt_owner()
+        self._require_usable()
         at_ms = int(place.clock.now() * 1000)
         header = Header(new_store_id(), 1, 1, "lowercase")
         name = journal.create_journal(directory, header, at_ms)
@@ -355,6 +380,18 @@ class _Staging:
             self._fs.fchown(self._directory.fd, status.st_uid, status.st_gid)
             self._directory.owner = (status.st_uid, status.st_gid)
 
+    def _require_usable(self) -> None:
+        """Prove that a store here could be written to, or the legacy file would go for nothing.
+
+        There are file systems that give every file to everybody, and some without locks.
+        """
+        self._directory.require_safe()
+        lock_file = LockFile(self._directory, self._place.clock)
+        try:
+            lock_file.probe()
+        finally:
+            lock_file.close()
+
     def is_nearly_level(self, legacy: LegacyFile) -> bool:
         """Whether what ``legacy`` changes is little enough to be written under the legacy lock."""
         changed = self._changed(legacy)
@@ -370,7 +407,8 @@ class _Staging:
         changed = self._changed(legacy)
         done = len(legacy.documents) - len(changed)
         while changed:
-            batch, size = [], 0
+            batch: list[Document] = []
+            size = 0
             while changed and len(batch) < _BATCH_FILES and size < _BATCH_BYTES:
                 batch.append(changed.pop(0))
                 size += batch[-1].size
@@ -431,49 +469,3 @@ class _Staging:
 def _digest(doc: Document) -> bytes:
     fields = doc.fields
     return hashlib.blake2b(codec.encode_fields(fields), digest_size=16).digest() if fields is not None else b""
-
-
-@dataclass(frozen=True, slots=True)
-class RolledBack:
-    """What a rollback left: the legacy file, the store's new name, and a file that was moved away for it."""
-
-    legacy_path: str
-    backup_path: str
-    previous_path: str | None
-    size: int
-
-
-def roll_back(
-    fs: FileSystem,
-    clock: Clock,
-    store_path: str,
-    legacy_path: str,
-    documents: Iterable[Document],
-    *,
-    seal: Callable[[], None],
-    version: int,
-    limits: Limits,
-    overwrite: bool = False,
-    lock_timeout_s: float = LOCK_TIMEOUT_S,
-) -> RolledBack:
-    """Write the legacy file and move the store away. The caller holds the commit lock.
-
-    Args:
-        documents: every session, in JavaScript's order of keys.
-        seal: finishes the journal durably, so that nobody can commit any more.
-        version: the store's version that ``documents`` are of.
-        overwrite: move a foreign legacy file away (to ``.bak.<ms>``) instead of refusing.
-
-    Raises ``MigrationError``, ``LockTimeout``, ``StorageError``; the directory still counts
-    then, and no half of a legacy file is left. Durable on return.
-    """
-    data = b"".join(jsjson.encode_members((doc.key, doc.entry()) for doc in documents))
-    place = Place(fs, clock, store_path, legacy_path)
-    try:
-        return _RollingBack(place, data, limits, overwrite, lock_timeout_s).run(seal, version)
-    except OSError as exc:
-        if isinstance(exc, StoreError):
-            raise
-        raise storage_error(exc, store_path, "roll back") from exc
-    finally:
-        place.close()

@@ -26,7 +26,7 @@ Loader = Callable[[str], Document]
 
 def check_entry(entry: object) -> Mapping[str, Any]:
     """``entry`` if it is a mapping, else ``InvalidEntry``."""
-    if isinstance(entry, Mapping):
+    if type(entry) is dict or isinstance(entry, Mapping):
         return entry
     raise InvalidEntry(
         f"an entry is a JSON object (dict), not {type(entry).__name__}",
@@ -117,7 +117,7 @@ class Transaction(MutableMapping[str, Entry]):
         self._end = end
         self._limits = limits
         self._documents: dict[str, Document] = {}
-        self._changed: dict[str, Mapping[str, Any] | None] = {}
+        self._changed: dict[str, Document] = {}
         self._open = False
         self.version: int | None = None
         """The commit's version, once the block was left; None if nothing changed."""
@@ -125,7 +125,7 @@ class Transaction(MutableMapping[str, Entry]):
     def __enter__(self) -> Transaction:
         load = self._begin()
         try:
-            self._documents = {key: load(key) for key in set(self._keys.values())}
+            self._documents = {key: load(key) for key in dict.fromkeys(self._keys.values())}
         except BaseException:
             self._end()
             raise
@@ -138,7 +138,8 @@ class Transaction(MutableMapping[str, Entry]):
         self._open = False
         try:
             if kind is None:
-                operations = _operations(self._documents, self._changed, self._limits)
+                changed = {key: doc.entry() for key, doc in self._changed.items()}
+                operations = _operations(self._documents, changed, self._limits)
                 if operations:
                     self.version = self._commit(
                         operations, {key: version_of(doc) for key, doc in self._documents.items()}
@@ -158,41 +159,36 @@ class Transaction(MutableMapping[str, Entry]):
                 reason="not part of the transaction",
             ) from None
 
+    def _current(self, key: str) -> Document:
+        return self._changed.get(key) or self._documents[key]
+
     def __getitem__(self, key: str) -> Entry:
-        normal = self._normal(key)
-        if normal in self._changed:
-            entry = self._changed[normal]
-            copy = None if entry is None else dict(codec.decode(codec.encode(dict(entry))))
-        else:
-            copy = self._documents[normal].entry()
-        if copy is None:
+        entry = self._current(self._normal(key)).entry()
+        if entry is None:
             raise KeyError(key)
-        return copy
+        return entry
 
     def __setitem__(self, key: str, entry: Mapping[str, Any]) -> None:
-        self._changed[self._normal(key)] = check_entry(entry)
+        normal = self._normal(key)
+        try:
+            self._changed[normal] = put_document(normal, 0, codec.to_fields(check_entry(entry)))
+        except codec.EncodeError as exc:
+            raise invalid_entry(normal, exc) from exc
 
     def __delitem__(self, key: str) -> None:
         if key not in self:
             raise KeyError(key)
-        self._changed[self._normal(key)] = None
+        normal = self._normal(key)
+        self._changed[normal] = missing_document(normal)
 
     def __contains__(self, key: object) -> bool:
-        normal = self._normal(key) if isinstance(key, str) else ""
-        if normal in self._changed:
-            return self._changed[normal] is not None
-        return normal in self._documents and self._documents[normal].fields is not None
+        return isinstance(key, str) and self._current(self._normal(key)).fields is not None
 
     def __iter__(self) -> Iterator[str]:
-        return (key for key in dict.fromkeys(self._keys.values()) if key in self._present())
+        return (key for key in self._documents if self._current(key).fields is not None)
 
     def __len__(self) -> int:
-        return len(self._present())
-
-    def _present(self) -> set[str]:
-        found = {key for key, doc in self._documents.items() if doc.fields is not None}
-        found |= {key for key, entry in self._changed.items() if entry is not None}
-        return found - {key for key, entry in self._changed.items() if entry is None}
+        return sum(1 for _ in self)
 
 
 class StoreEdit(MutableMapping[str, Entry]):

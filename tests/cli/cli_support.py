@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pty
 import subprocess
 import sys
 from collections.abc import Callable
@@ -45,3 +46,30 @@ def run_process(*args: str, **extra: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         command(*args), capture_output=True, text=True, timeout=60, check=False, env=environment(**extra)
     )
+
+
+def on_terminal(line: list[str], *, cwd: str | None = None, check: bool = True, **extra: str) -> str:
+    """What a command line prints when its streams are a terminal."""
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        line,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        cwd=cwd,
+        env=environment(**{"TERM": "xterm-256color", "COLUMNS": "120", **extra}),
+    ) as process:
+        os.close(theirs)
+        found = b""
+        while True:
+            try:
+                data = os.read(ours, 65536)
+            except OSError:  # Linux says EIO when the other side is closed
+                break
+            if not data:
+                break
+            found += data
+        code = process.wait(60)
+    os.close(ours)
+    assert code == 0 or not check, found
+    return found.decode()

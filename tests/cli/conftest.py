@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
+from cli_support import ENTRIES, Run
 from click.testing import CliRunner, Result
 
-from cli_support import ENTRIES, Run
 from sessiondir import SessionStore
 from sessiondir.cli import main
 

@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 
 import pytest
-
 from cli_support import ENTRIES, Run
+
 from sessiondir import SessionStore
 
 MAIN = "agent:main:main"
@@ -198,7 +198,7 @@ def test_nothing_read_only_writes(run: Run, store_path: str) -> None:
     """Reading commands leave every file as it was, even its time."""
 
     def look() -> dict[str, tuple[int, int]]:
-        files = [path for path in Path(store_path).rglob("*")]
+        files = list(Path(store_path).rglob("*"))
         return {str(path): (path.stat().st_mtime_ns, path.stat().st_size) for path in files}
 
     before = look()

@@ -8,8 +8,8 @@ import threading
 from pathlib import Path
 
 import pytest
-
 from cli_support import ENTRIES, Run
+
 from sessiondir import SessionStore
 
 MAIN = "agent:main:main"
@@ -116,7 +116,9 @@ def test_create(run: Run, store_path: str) -> None:
 
 def test_set_if_version(run: Run, store_path: str) -> None:
     """The version is checked under the session's lock; a conflict changes nothing."""
-    told = json.loads(run("set", MAIN, "a=1", "--if-version", "9", "--store", store_path, "--json", code=12).stderr)
+    told = json.loads(
+        run("set", MAIN, "a=1", "--if-version", "9", "--store", store_path, "--json", code=12).stderr
+    )
     assert (told["error"], told["expected"], told["actual"]) == ("ConflictError", 9, 1)
     assert told["retryable"] is True
     run("set", MAIN, "a=1", "--if-version", "0", "--store", store_path, code=12)
@@ -184,7 +186,13 @@ def test_delete(run: Run, store_path: str) -> None:
 
 def test_a_missing_store_is_not_made(run: Run, tmp_path: Path) -> None:
     """A mistyped --store with --create is an error, not a new store."""
-    for arguments in (("set", "k", "a=1", "--create"), ("set", "k", "a=1"), ("delete", "k"), ("list",), ("check",)):
+    for arguments in (
+        ("set", "k", "a=1", "--create"),
+        ("set", "k", "a=1"),
+        ("delete", "k"),
+        ("list",),
+        ("check",),
+    ):
         run(*arguments, "--store", str(tmp_path / "typo.d"), code=10)
     assert os.listdir(tmp_path) == []
 

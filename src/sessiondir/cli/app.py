@@ -78,9 +78,15 @@ class Commands(click.Group):
         return code
 
     def _run(self, args: list[str], prog_name: str | None, *, as_json: bool, **extra: Any) -> int:
+        stdout = sys.stdout
         try:
             result = super().main(args, prog_name or "sessiondir", standalone_mode=False, **extra)
             return result if isinstance(result, int) else exit_codes.OK
+        except SystemExit:
+            # When nobody reads the help text that click prints, it wraps the stream and exits with 1.
+            if sys.stdout is not stdout:
+                return exit_codes.READER_GONE
+            raise
         except (Exception, KeyboardInterrupt) as exc:  # the one place where a traceback turns into a message
             return failure.report(exc, as_json=as_json)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from dataclasses import asdict
 from typing import TYPE_CHECKING
@@ -38,6 +39,7 @@ def check(context: click.Context, *, path: str, as_json: bool) -> None:
     with open_for_reading(path) as store:
         findings = store.check()
         place = store.path
+    findings += _legacy_findings(path, beside_store=os.path.isdir(place))
     counts = Counter(finding.level for finding in findings)
     if as_json:
         output.print_json(
@@ -56,6 +58,17 @@ def check(context: click.Context, *, path: str, as_json: bool) -> None:
         output.note(f"{output.clean(place)}: {', '.join(told) or 'nothing found'}")
     if counts["error"]:
         context.exit(exit_codes.DAMAGE_FOUND)
+
+
+def _legacy_findings(path: str, *, beside_store: bool) -> list[Finding]:
+    """What there is to say of the legacy file, which is the store itself as long as it was not migrated."""
+    from sessiondir import migration
+    from sessiondir.model import Finding
+
+    found = migration.inspect(path)
+    if not beside_store and found.status == "invalid_legacy":
+        return [Finding("error", found.path, "; ".join(found.warnings))]
+    return [Finding("warning", found.path, text) for text in found.warnings]
 
 
 def _row(finding: Finding, place: str) -> tuple[str, str, str, str]:

@@ -70,4 +70,4 @@ class WarningPrinter(logging.Handler):
         if self._as_json:
             output.note(output.json_text({"warning": message}, indent=None))
         else:
-            output.note(f"warning: {output.clean(message)}")
+            output.warn(message)

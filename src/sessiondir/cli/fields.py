@@ -105,9 +105,7 @@ def _parent(entry: dict[str, Any], field: str, *, make: bool) -> tuple[Any, str]
         elif not make:
             return None, last
         if not isinstance(value, dict | list):
-            raise click.UsageError(
-                f"{field}: {'.'.join(path[: depth + 1])} is neither an object nor an array"
-            )
+            raise click.UsageError(f"{field}: {'.'.join(path[: depth + 1])} is neither an object nor an array")
     return value, last
 
 

@@ -19,9 +19,7 @@ from sessiondir.cli.reading import not_found
 )
 @click.argument("key")
 @click.argument("field", required=False)
-@click.option(
-    "--raw", is_flag=True, help="Text without quotes and escapes; not for untrusted text on a terminal."
-)
+@click.option("--raw", is_flag=True, help="Text without quotes and escapes; not for untrusted text on a terminal.")
 @json_option
 @store_option
 def get(*, path: str, key: str, field: str | None, raw: bool, as_json: bool) -> None:  # noqa: ARG001

@@ -59,9 +59,7 @@ def _lines(facts: StoreInfo) -> list[tuple[str, str]]:
             ("keys", _RULES[facts.key_rule]),
         ]
     behind = facts.version - facts.checkpoint_version
-    level = (
-        "session files are level" if not behind else f"session files are {behind:,} commits behind, at most"
-    )
+    level = "session files are level" if not behind else f"session files are {behind:,} commits behind, at most"
     lines = [
         ("store", facts.path),
         ("store id", facts.store_id or "none yet: nothing was written since a layout-1 program made it"),

@@ -38,9 +38,7 @@ _COLUMNS = (
     show_default=True,
     help="Latest update first, or by key.",
 )
-@click.option(
-    "--limit", type=click.IntRange(min=1), default=50, show_default=True, help="Sessions on a page."
-)
+@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="Sessions on a page.")
 @click.option("--cursor", help="Go on behind the page that ended with this cursor.")
 @click.option("--all", "everything", is_flag=True, help="All pages.")
 @json_option

@@ -51,6 +51,11 @@ def note(text: str) -> None:
     echo(text, err=True)
 
 
+def warn(text: str) -> None:
+    """Something that went otherwise than one may have expected."""
+    note(f"warning: {clean(text)}")
+
+
 def on_terminal() -> bool:
     """Whether standard output is a terminal."""
     return sys.stdout.isatty()
@@ -181,9 +186,7 @@ def print_table(columns: Sequence[Column], rows: Iterable[Sequence[Any]]) -> Non
     if not on_terminal():
         for row in rows:
             echo(
-                "\t".join(
-                    _cell(column, value, terminal=False) for column, value in zip(columns, row, strict=True)
-                )
+                "\t".join(_cell(column, value, terminal=False) for column, value in zip(columns, row, strict=True))
             )
         return
     from rich.table import Table
@@ -198,9 +201,7 @@ def print_table(columns: Sequence[Column], rows: Iterable[Sequence[Any]]) -> Non
             no_wrap=column.kind != "text",
         )
     for row in rows:
-        table.add_row(
-            *(_cell(column, value, terminal=True) for column, value in zip(columns, row, strict=True))
-        )
+        table.add_row(*(_cell(column, value, terminal=True) for column, value in zip(columns, row, strict=True)))
     render(table)
 
 

@@ -122,9 +122,7 @@ def _tell(
     key: str, version: int, made: list[dict[str, Any]], *, dry_run: bool, created: bool, as_json: bool
 ) -> None:
     if as_json:
-        output.print_json(
-            {"key": key, "version": version, "created": created, "dryRun": dry_run, "changes": made}
-        )
+        output.print_json({"key": key, "version": version, "created": created, "dryRun": dry_run, "changes": made})
         return
     if not made and not created:
         output.note("nothing to change: the entry is like that already")

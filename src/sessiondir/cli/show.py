@@ -39,9 +39,7 @@ def show(*, path: str, key: str, full: bool, as_json: bool) -> None:
     if isinstance(updated_at, bool) or not isinstance(updated_at, int | float):
         updated_at = None
     if as_json:
-        output.print_json(
-            {"key": key, "version": version, "updatedAt": updated_at, "size": size, "entry": entry}
-        )
+        output.print_json({"key": key, "version": version, "updatedAt": updated_at, "size": size, "entry": entry})
         return
     facts = [("session", key), ("version", str(version))]
     if updated_at is not None:

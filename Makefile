@@ -1,0 +1,39 @@
+# Everything runs in .venv, which is made on first use. PYTHON chooses the interpreter (3.11 or newer).
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+.PHONY: demo test check bench bench-quick stress clean
+
+demo: $(STAMP)
+	$(BIN)/sessiondir demo
+
+test: $(STAMP)
+	$(BIN)/python -m pytest -m "not stress" $(ARGS)
+
+check: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(STAMP)
+	$(BIN)/python -m benchmarks $(ARGS)
+
+bench-quick: $(STAMP)
+	$(BIN)/python -m benchmarks --quick $(ARGS)
+
+# SECONDS_EACH is how long each of the long tests goes on.
+SECONDS_EACH ?= 60
+stress: $(STAMP)
+	SESSIONDIR_STRESS_SECONDS=$(SECONDS_EACH) $(BIN)/python -m pytest -m stress -s --timeout 3600 $(ARGS)
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "sessiondir needs Python 3.11 or newer; set PYTHON=/path/to/python3.11"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,dev]'
+	@touch $(STAMP)
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
