@@ -64,9 +64,7 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _measure(
-    options: argparse.Namespace, where: place.Place, workers: Workers, started: float
-) -> dict[str, Any]:
+def _measure(options: argparse.Namespace, where: place.Place, workers: Workers, started: float) -> dict[str, Any]:
     def progress(text: str) -> None:
         print(f"[{time.monotonic() - started:5.0f} s] {text}", flush=True)
 
@@ -77,9 +75,7 @@ def _measure(
     }
     progress(f"running on {where.description}")
     if "contention" in options.part:
-        results["contention"] = contention.measure(
-            workers, where.path, options.rounds, options.seconds, progress
-        )
+        results["contention"] = contention.measure(workers, where.path, options.rounds, options.seconds, progress)
     if "growth" in options.part:
         sizes = (100, 1_000) if options.quick else (100, 1_000, 10_000)
         results["growth"] = growth.measure_growth(where.path, sizes, progress)

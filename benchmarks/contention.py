@@ -101,8 +101,7 @@ def _run_once(workers: Workers, place: Path, cell: Cell, name: str, seconds: flo
         filler.fill({key: make_entry(cell.size, seed) for seed, key in enumerate(keys)})
         filler.close()
         jobs = [
-            Job(name, here, cell.durability, cell.op, cell.keys(writer), seconds)
-            for writer in range(cell.writers)
+            Job(name, here, cell.durability, cell.op, cell.keys(writer), seconds) for writer in range(cell.writers)
         ]
         run = _figures(workers.run(jobs), seconds)
         reader = CONTENDERS[name](here, "process")

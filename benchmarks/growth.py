@@ -17,9 +17,7 @@ _SAMPLE = 400
 _LEVEL_ONLY_WHEN_ASKED_S = 3600.0
 
 
-def measure_growth(
-    place: Path, sizes: tuple[int, ...], progress: Callable[[str], None]
-) -> list[dict[str, Any]]:
+def measure_growth(place: Path, sizes: tuple[int, ...], progress: Callable[[str], None]) -> list[dict[str, Any]]:
     """Median microseconds an operation, one thread, 1 KB entries, for each number of sessions."""
     rows = []
     for count in sizes:

@@ -98,6 +98,7 @@ class _Check:
         if file.damage:
             self._add("error", file.name, f"first line: {file.damage}")
         view.start(file)
+        view.settle()
         current = view.journal
         assert current is not None
         for (generation, offset), reason in view.damaged.items():

@@ -46,7 +46,7 @@ from sessiondir.view import View
 _log = logging.getLogger("sessiondir")
 _REFS = 10_000
 _CLOSE_CHECKPOINT_S = 10.0
-_CLOSE_ROTATE_BYTES = 1 << 18
+_CLOSE_ROTATE_BYTES = 1 << 16
 _LONGEST_CHECKPOINT_SHARE = 10
 """A checkpoint that takes t is followed by at least 10 t without one."""
 
@@ -105,6 +105,7 @@ class Core:
         else:
             view.without_journal = None
             view.start(found.journal)
+            view.skip_levelled(found.state)
         # A copy or a layout-1 program may leave a state file ahead of the journal.
         view.version = max(view.version, found.state.version)
 
@@ -228,6 +229,7 @@ class Core:
                 view.forget()
                 self._enter(found)
             view.catch_up()
+            view.settle()
         self.directory.subdirectory(layout.ENTRIES, create=True)
         opening.set_damaged_aside(self.directory, self.clock, found)
         if view.journal is not None and not view.finished:
@@ -327,13 +329,13 @@ class Core:
                     self._thread.start()
         self._wake.set()
 
-    def checkpoint(self, timeout_s: float, *, rotate_bytes: int | None = None) -> bool:
+    def checkpoint(self, timeout_s: float, *, youngest_s: float = 0.0, rotate_bytes: int | None = None) -> bool:
         """Bring the session files level; see ``Checkpointer.run``."""
         if self._lock_file is None:
             return True
         self._require_place()
         try:
-            return self.checkpointer.run(timeout_s, rotate_bytes=rotate_bytes)
+            return self.checkpointer.run(timeout_s, youngest_s=youngest_s, rotate_bytes=rotate_bytes)
         except DurabilityUnknown as exc:
             self.fail(exc)
             raise
@@ -425,7 +427,8 @@ def _checkpoint_loop(
             return
         started = core.clock.monotonic()
         try:
-            core.checkpoint(0)
+            if not core.checkpoint(0, youngest_s=0.8 * interval_s):
+                wake.set()
         except StoreError as exc:
             _log.error("checkpoint of %s: %s; commits go on, it is tried again", core.directory.path, exc)
             wake.set()

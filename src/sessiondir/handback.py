@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
@@ -117,6 +116,21 @@ def roll_back(
         raise storage_error(exc, store_path, "roll back") from exc
 
 
+def tidy_up(fs: FileSystem, clock: Clock, store_path: str, legacy_path: str, lock_timeout_s: float) -> None:
+    """Where the legacy file counts after a rollback: make that durable, remove what a killed run left."""
+    place = Place(fs, clock, store_path, legacy_path)
+    try:
+        with place.alone(lock_timeout_s):
+            place.sync()
+            place.sweep()
+    except OSError as exc:
+        if isinstance(exc, StoreError):
+            raise
+        raise storage_error(exc, store_path, "roll back") from exc
+    finally:
+        place.close()
+
+
 @contextlib.contextmanager
 def _held_store(place: Place, timeout_s: float) -> Iterator[tuple[int, int] | None]:
     """Hold the flock of the store directory, which everybody takes who gets ready to write there.
@@ -133,7 +147,8 @@ def _held_store(place: Place, timeout_s: float) -> Iterator[tuple[int, int] | No
             )
         yield directory.owner
     finally:
-        directory.close()
+        with contextlib.suppress(OSError):  # nothing was written through it
+            directory.close()
 
 
 class _HandingBack:
@@ -149,7 +164,7 @@ class _HandingBack:
         legacy = read_legacy(place.fs, place.legacy_path, limits)
         origin = _origin(place, legacy, overwrite)
         place.sweep()
-        temporary = f"{place.legacy_name}.tmp-{os.urandom(8).hex()}"
+        temporary = place.temporary_name()
         durable.write_new(place.fs, place.fd, temporary, self._data, self._owner)
         moved = False
         try:

@@ -15,6 +15,7 @@ Nothing here takes a lock: the callers hold the commit lock when they write.
 from __future__ import annotations
 
 import os
+import re
 import zlib
 from dataclasses import dataclass
 
@@ -27,7 +28,7 @@ from sessiondir.fs import FileSystem
 from sessiondir.model import Delete, KeyRule, Operation, Patch, Put
 
 HEADER_LIMIT = 4096
-PEEK_BYTES = 1024
+PEEK_BYTES = 4096
 _CHUNK = 1 << 18
 _PREALLOCATE = 1 << 18
 _TAIL = len(b',"crc":"01234567"}\n')
@@ -56,6 +57,10 @@ class _Line(msgspec.Struct):
     base: int | None = None
     keys: str | None = None
 
+
+# A value may hold the same text; the price is a line parsed for nothing.
+_KEYS = re.compile(rb'"key":"([^"]*)"')
+_COMMIT = re.compile(rb'\{"v":([0-9]{1,18}),"t":[0-9]+,"ops":')
 
 _line_decoder = msgspec.json.Decoder(_Line)
 
@@ -150,9 +155,12 @@ def parse_line(data: bytes) -> Line:
     return Line(line.v, line.t, line.ops, line.next)
 
 
+def _is_sound(data: bytes) -> bool:
+    return data[-_TAIL:] == b',"crc":"%08x"}\n' % zlib.crc32(data[:-_TAIL])
+
+
 def _parse(data: bytes) -> _Line:
-    body = data[:-_TAIL]
-    if data[-_TAIL:] != b',"crc":"%08x"}\n' % zlib.crc32(body):
+    if not _is_sound(data):
         raise DamagedLine("check sum does not match")
     try:
         return _line_decoder.decode(data)
@@ -173,25 +181,61 @@ def _parse_tolerantly(data: bytes, cause: Exception) -> _Line:
         raise DamagedLine(f"not a journal line ({cause})") from exc
 
 
-def read_lines(fs: FileSystem, fd: int, at: int, data: bytes) -> tuple[list[bytes], bytes]:
-    """The complete lines from position ``at`` to the journal's end, and the torn rest.
+def read_text(fs: FileSystem, fd: int, at: int, data: bytes) -> tuple[bytes, bool]:
+    """The whole lines from position ``at`` to the journal's end, and whether a torn line follows.
 
-    ``data`` is what was already read there.
+    ``data`` is what was already read there, with one read of ``PEEK_BYTES``.
     """
-    pread = fs.pread
-    parts, position = [data], at + len(data)
-    last, asked = data, PEEK_BYTES
-    while len(last) == asked and b"\0" not in last:
-        asked = _CHUNK
-        last = pread(fd, asked, position)
-        parts.append(last)
-        position += len(last)
-    text = b"".join(parts) if len(parts) > 1 else data
-    end = text.find(b"\0")
-    if end >= 0:
-        text = text[:end]
-    *lines, rest = text.split(b"\n")
-    return [line + b"\n" for line in lines], rest
+    if len(data) == PEEK_BYTES and b"\0" not in data:
+        parts, position, last, asked = [data], at + len(data), data, PEEK_BYTES
+        while len(last) == asked and b"\0" not in last:
+            asked = min(asked * 4, _CHUNK)
+            last = fs.pread(fd, asked, position)
+            parts.append(last)
+            position += len(last)
+        data = b"".join(parts)
+    end = data.find(b"\0")
+    cut = data.rfind(b"\n", 0, end if end >= 0 else len(data)) + 1
+    return data[:cut], cut < (end if end >= 0 else len(data))
+
+
+def read_range(fs: FileSystem, fd: int, start: int, end: int) -> bytes:
+    """The bytes from ``start`` to ``end``."""
+    parts = []
+    while start < end and (part := fs.pread(fd, end - start, start)):
+        parts.append(part)
+        start += len(part)
+    return b"".join(parts)
+
+
+def key_text(key: str) -> bytes:
+    """What ``keys_in`` finds of a session key in a line: its JSON text up to the first quote."""
+    return codec.encode_text(key)[1:-1].partition(b'"')[0]
+
+
+def keys_in(text: bytes) -> list[bytes]:
+    """The ``key_text`` of every session that these lines change, and perhaps of some that they do not."""
+    return _KEYS.findall(text)
+
+
+def last_version(text: bytes) -> int | None:
+    """The version of the last of these lines; None if it is not a sound commit."""
+    line = text[text.rfind(b"\n", 0, -1) + 1 :]
+    match = _COMMIT.match(line)
+    if match is None or not _is_sound(line):
+        return None
+    return int(match[1])
+
+
+def names_next(text: bytes) -> str | None:
+    """The next journal, if the last of these lines names one."""
+    line = text[text.rfind(b"\n", 0, -1) + 1 :]
+    if b',"next":"' not in line or _COMMIT.match(line):
+        return None
+    try:
+        return parse_line(line).next
+    except DamagedLine:
+        return None
 
 
 class JournalFile:
@@ -211,6 +255,7 @@ class JournalFile:
         self.fd = directory.open_fd(name, os.O_RDWR if writable else os.O_RDONLY)
         self.tail_checked = False
         self.size = 0
+        self.inode = self._fs.fstat(self.fd).st_ino
         self.damage = ""
         try:
             self.header, self.start = self._read_header(assumed)

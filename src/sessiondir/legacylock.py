@@ -24,6 +24,7 @@ from __future__ import annotations
 import calendar
 import contextlib
 import errno
+import logging
 import os
 import re
 import stat
@@ -38,6 +39,7 @@ from sessiondir.errors import LockTimeout, MigrationError
 from sessiondir.fs import LOCK_UN, FileSystem
 from sessiondir.locks import take_flock
 
+_log = logging.getLogger("sessiondir")
 STALE_S = 30.0
 _LONGEST_HOLD_S = 20.0
 _LONGEST_PAUSE_S = 1.0
@@ -64,7 +66,8 @@ def alone(fs: FileSystem, clock: Clock, dir_fd: int, path: str, timeout_s: float
     try:
         yield
     finally:
-        fs.flock(dir_fd, LOCK_UN)
+        with contextlib.suppress(OSError):  # the caller closes the descriptor next, which frees it all the same
+            fs.flock(dir_fd, LOCK_UN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,7 +317,11 @@ def legacy_lock(
     try:
         yield lock
     finally:
-        lock.release()
+        try:
+            lock.release()
+        except OSError as exc:
+            # The work is done or has failed by now; others take the lock for stale in a while.
+            _log.warning("%s could not be removed: %s", path, exc)
 
 
 def _positive(value: object) -> int | None:

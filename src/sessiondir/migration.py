@@ -27,7 +27,7 @@ from sessiondir.clock import SYSTEM_CLOCK, Clock
 from sessiondir.core import Core, open_core, release_core
 from sessiondir.errors import CorruptFile, StoreError, storage_error
 from sessiondir.fs import SYSTEM_FS, FileSystem
-from sessiondir.handback import in_javascript_order, legacy_text, roll_back, what_is_in_the_way
+from sessiondir.handback import in_javascript_order, legacy_text, roll_back, tidy_up, what_is_in_the_way
 from sessiondir.journal import JournalFile
 from sessiondir.legacy import Alias, legacy_signature, read_legacy
 from sessiondir.model import Document, Limits
@@ -314,6 +314,8 @@ def rollback(
     limits = limits or Limits()
     if not _is_active(fs, clock, store_path, legacy_path):
         exists = legacy_signature(fs, legacy_path) is not None
+        if exists and not dry_run and is_rolled_back(fs, store_path):
+            tidy_up(fs, clock, store_path, legacy_path, lock_timeout)
         return RollbackResult(legacy_path, store_path, "already_legacy" if exists else "missing")
     with _core(fs, clock, store_path, limits, allow_network=allow_network or dry_run) as core:
         if dry_run:

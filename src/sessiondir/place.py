@@ -34,7 +34,6 @@ _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _HEX = "[0-9a-f]{16}"
 _MARKER_KIND = "sessiondir-rolled-back"
 _MARKER_LIMIT = 1 << 16
-_DEAD_AFTER_S = 3600.0
 _DEEPEST = 4
 
 
@@ -67,7 +66,8 @@ class Place:
 
     def close(self) -> None:
         """Close the descriptor, which frees ``alone``."""
-        self.fs.close(self.fd)
+        with contextlib.suppress(OSError):  # nothing was written through it that could be lost
+            self.fs.close(self.fd)
 
     # -- locks ----------------------------------------------------------------------------
 
@@ -103,6 +103,10 @@ class Place:
         while self.status(f"{prefix}.{at_ms}") is not None:
             at_ms += 1
         return f"{prefix}.{at_ms}"
+
+    def temporary_name(self) -> str:
+        """A fresh name for a file being written, which ``sweep`` recognises."""
+        return f"{self.legacy_name}.tmp-{os.urandom(8).hex()}"
 
     def rename(self, old: str, new: str) -> None:
         """Rename within the directory, durably."""
@@ -178,7 +182,14 @@ class Place:
             "directory": backup,
             "version": version,
         }
-        durable.replace(self.fs, self.fd, self._marker_name, codec.indent(codec.encode(value)), owner)
+        temporary = self.temporary_name()
+        durable.write_new(self.fs, self.fd, temporary, codec.indent(codec.encode(value)), owner)
+        try:
+            self.rename(temporary, self._marker_name)
+        except OSError:
+            with contextlib.suppress(OSError):
+                self.fs.unlink(temporary, dir_fd=self.fd)
+            raise
 
     def remove_marker(self) -> None:
         """Remove the marker, if there is one."""
@@ -191,7 +202,11 @@ class Place:
     # -- what dead runs left --------------------------------------------------------------
 
     def sweep(self) -> None:
-        """Remove what runs that died have left; call inside ``alone``. Failing only leaves it there."""
+        """Remove what runs that died have left; call inside ``alone``. Failing only leaves it there.
+
+        Files are written only inside ``alone``, so all that are found are abandoned; staging
+        directories are built outside of it, by someone who holds their lock.
+        """
         staging = re.compile(re.escape(self.store_name) + rf"\.staging-{_HEX}\Z")
         file = re.compile(re.escape(self.legacy_name) + rf"\.(tmp|lock)-{_HEX}\Z")
         for name in self.fs.listdir(self.fd):
@@ -199,7 +214,7 @@ class Place:
                 if staging.match(name):
                     self._remove_if_abandoned(name)
                 elif file.match(name):
-                    self._remove_if_old(name)
+                    self.fs.unlink(name, dir_fd=self.fd)
             except OSError as exc:
                 _log.warning("%s/%s, left by an interrupted run, could not be removed: %s", self.path, name, exc)
 
@@ -213,13 +228,6 @@ class Place:
         finally:
             self.fs.close(fd)
         self.remove_tree(name)
-
-    def _remove_if_old(self, name: str) -> None:
-        status = self.status(name)
-        if status is None or not stat.S_ISREG(status.st_mode):
-            return
-        if self.clock.now() - status.st_mtime > _DEAD_AFTER_S:
-            self.fs.unlink(name, dir_fd=self.fd)
 
     def remove_tree(self, name: str) -> None:
         """Remove a directory of our own making; no link is followed."""

@@ -79,7 +79,7 @@ def _try_snapshot(core: Core) -> Snapshot | None:
     documents: dict[str, Document] = {}
     damaged: dict[str, str] = {}
     with view.mutex:
-        view.listeners.append(remember)
+        view.listen(remember)
         epoch = view.epoch
     try:
         for key in all_keys(core):
@@ -95,7 +95,7 @@ def _try_snapshot(core: Core) -> Snapshot | None:
             return Snapshot(view.version, documents, damaged)
     finally:
         with view.mutex:
-            view.listeners.remove(remember)
+            view.cache.listeners.remove(remember)
 
 
 def _collect(
@@ -120,6 +120,7 @@ def all_keys(core: Core, prefix: str = "") -> list[str]:
     view = core.view
     with view.mutex:
         view.catch_up()
+        view.settle()
         uncertain = set(view.pending)
     found: dict[str, None] = {}
     for name in core.files.names():
@@ -186,8 +187,8 @@ class Listing:
     def detach(self) -> None:
         """Stop following the store."""
         with self.view.mutex:
-            if self._note in self.view.listeners:
-                self.view.listeners.remove(self._note)
+            if self._note in self.view.cache.listeners:
+                self.view.cache.listeners.remove(self._note)
 
     def _note(self, key: str, _doc: Document | None) -> None:
         self._stale.add(key)
@@ -199,8 +200,8 @@ class Listing:
             fresh = self._epoch == view.epoch
             if fresh:
                 stale, self._stale = self._stale, set()
-            elif self._note not in view.listeners:
-                view.listeners.append(self._note)
+            elif self._note not in view.cache.listeners:
+                view.listen(self._note)
         if not fresh:
             self._read_everything()
             return

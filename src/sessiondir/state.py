@@ -41,6 +41,10 @@ class State:
     keys: KeyRule = "lowercase"
     migrated_from: dict[str, Any] | None = None
     extra: dict[str, Any] = field(default_factory=dict)
+    position: int = 0
+    """How many bytes of the journal ``version`` covers; 0: unknown."""
+    inode: int = 0
+    """The journal's inode number when this was written: a copy of the store has another."""
 
     def encode(self) -> bytes:
         """The file's bytes."""
@@ -51,6 +55,8 @@ class State:
             "updatedAt": self.updated_at,
             "storeId": self.store_id,
             "journal": self.journal,
+            "position": self.position,
+            "inode": self.inode,
             "keys": self.keys,
         }
         if self.migrated_from is not None:
@@ -102,6 +108,7 @@ def parse_state(data: bytes, path: str) -> State:
         raise _corrupt(path, f"journal is {journal!r}")
     if store_id is not None and not isinstance(store_id, str):
         raise _corrupt(path, f"storeId is {store_id!r}")
+    position, inode = value.get("position"), value.get("inode")
     updated_at, migrated_from = value.get("updatedAt"), value.get("migratedFrom")
     return State(
         version=version,
@@ -110,6 +117,8 @@ def parse_state(data: bytes, path: str) -> State:
         journal=journal,
         keys=keys,
         migrated_from=migrated_from if isinstance(migrated_from, dict) else None,
+        position=position if isinstance(position, int) else 0,
+        inode=inode if isinstance(inode, int) else 0,
         extra={name: item for name, item in value.items() if name not in _KNOWN},
     )
 

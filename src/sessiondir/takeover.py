@@ -458,7 +458,8 @@ class _Staging:
         """Close the descriptors; a store that was not promoted is removed."""
         if not self._promoted:
             self._discard()
-        self._directory.close()
+        with contextlib.suppress(OSError):  # everything was synced, or is rubbish
+            self._directory.close()
 
     def _discard(self) -> None:
         # The first failure is the one to report; what stays is removed by a later migration.

@@ -1,8 +1,14 @@
-"""What this process knows of a store: the journal applied up to some point, and cached documents.
+"""What this process knows of a store: the journal followed up to some point, and cached documents.
 
-One read of the journal at the last known end tells whether anything changed; new lines
-are applied, a line that names the next journal is followed. A document that is not
-cached is its session file plus the operations newer than it in the journal.
+One read of the journal at the last known end tells whether anything changed. What other
+processes committed is not parsed when it is seen: it joins the *backlog*, of which only
+the session keys are noted. The backlog is parsed when somebody asks for one of these
+sessions; and what a checkpoint has brought into the session files meanwhile never is.
+So a writer pays little for what the others do. A line that names the next journal is
+followed at once.
+
+A document that is not cached is its session file plus the operations newer than it in
+the journal.
 
 All threads of a process share one view. ``mutex`` guards it; no file lock is ever taken
 to read, and no session file is read while the mutex is held, except by a writer that
@@ -16,21 +22,13 @@ import threading
 from collections.abc import Callable, Iterable
 
 from sessiondir import journal, layout
+from sessiondir.cache import DocumentCache, Listener
 from sessiondir.directory import StoreDirectory
 from sessiondir.entries import SessionFiles
 from sessiondir.errors import CorruptFile, FormatTooNew, StoreError, storage_error
-from sessiondir.journal import PEEK_BYTES, DamagedLine, Header, JournalFile, Line
-from sessiondir.model import (
-    Change,
-    Delete,
-    Document,
-    Operation,
-    Patch,
-    Put,
-    apply_operation,
-    missing_document,
-)
-from sessiondir.state import read_state
+from sessiondir.journal import PEEK_BYTES, DamagedLine, Header, JournalFile, Line, key_text
+from sessiondir.model import Document, Operation, Patch, apply_operation, missing_document
+from sessiondir.state import State, read_state
 
 _log = logging.getLogger("sessiondir")
 
@@ -38,11 +36,7 @@ Position = tuple[int, int, int]
 """Where a session's operation stands in the journal: (version, offset, length)."""
 
 _JUMPS = 20
-_DOCUMENT_OVERHEAD = 600
-"""Rough bytes of a cached document beyond its JSON."""
-
-Listener = Callable[[str, Document | None], None]
-"""Called with a key and its new document, or None when that is not at hand. Mutex held."""
+_BACKLOG_BYTES = 1 << 18
 
 
 class View:
@@ -52,15 +46,13 @@ class View:
         directory: the store's descriptors.
         files: its session files.
         base: version of the session files when there is no journal.
-        cache_bytes: how much JSON to keep.
+        cache_bytes: how much to keep at hand.
     """
 
     def __init__(self, directory: StoreDirectory, files: SessionFiles, base: int, cache_bytes: int) -> None:
         self._directory = directory
         self._fs = directory.fs
         self._files = files
-        self._cache_bytes = cache_bytes
-        self._used_bytes = 0
         self.mutex = threading.Lock()
         self.version = base
         self.journal: JournalFile | None = None
@@ -71,14 +63,17 @@ class View:
         self.writable = False
         self.without_journal: Callable[[], None] | None = None
         """Looks whether a store without a journal has changed."""
-        self.documents: dict[str, Document] = {}
+        self.cache = DocumentCache(cache_bytes)
+        self.backlog_from = 0
+        self._touched: set[bytes] = set()
         self.pending: dict[str, list[Position]] = {}
         self.dirty: dict[str, int] = {}
         self.lost: dict[str, list[Position]] = {}
         self.damaged: dict[tuple[int, int], str] = {}
-        self.listeners: list[Listener] = []
         self.epoch = 0
         """Counts the times that everything cached had to be forgotten."""
+        self._levels = 0
+        """Counts the times that operations were given up because the session files have them."""
 
     # -- following the journal ------------------------------------------------------------
 
@@ -88,7 +83,7 @@ class View:
         self.catch_up()
 
     def catch_up(self) -> None:
-        """Apply what was committed since the last call. Mutex held. Cost: one system call if nothing was."""
+        """Take in what was committed since the last call. Mutex held. Cost: one system call if nothing was."""
         file = self.journal
         if file is None:
             if self.without_journal is not None:
@@ -100,30 +95,92 @@ class View:
 
     def _advance(self, file: JournalFile, data: bytes) -> None:
         while True:
-            following = self._apply_lines(file, data)
-            if following is None:
+            text, self.torn = journal.read_text(self._fs, file.fd, self.end, data)
+            if not text:
                 return
+            following = journal.names_next(text)
+            if following is None:
+                if not self._defer(text):
+                    self.settle()
+                    self._apply_text(file, text, self.end)
+                return
+            # Every commit of a finished journal is in the session files or in the next journal.
+            self._touched.update(journal.keys_in(text))
             successor = self._follow(following, file)
             if successor is None:
                 self.finished = True
+                self.end += len(text)
+                self.settle()
                 return
             file = successor
             data = self._fs.pread(file.fd, PEEK_BYTES, self.end)
 
-    def _apply_lines(self, file: JournalFile, data: bytes) -> str | None:
-        """Apply the lines at the end; the name of the next journal if this one is finished."""
-        lines, rest = journal.read_lines(self._fs, file.fd, self.end, data)
-        self.torn = bool(rest)
-        for text in lines:
-            offset = self.end
-            line = self._parse(file, text, offset)
-            self.end = offset + len(text)
-            if line is None:
-                continue
-            if line.next is not None:
-                return line.next
-            self._apply_line(line, offset, len(text))
-        return None
+    def _defer(self, text: bytes) -> bool:
+        """Add whole lines to the backlog; False if they have to be parsed now."""
+        if self.cache.listeners:
+            return False
+        version = journal.last_version(text)
+        if version is None or version < self.version:
+            return False
+        self._touched.update(journal.keys_in(text))
+        self.end += len(text)
+        self.version = version
+        if self.end - self.backlog_from > _BACKLOG_BYTES:
+            self._shorten_backlog()
+        return True
+
+    def _shorten_backlog(self) -> None:
+        try:
+            state = read_state(self._directory)
+        except StoreError:
+            state = None  # whoever writes next finds out
+        if state is not None:
+            self.skip_levelled(state)
+        if self.end - self.backlog_from > _BACKLOG_BYTES:
+            self.settle()
+
+    def skip_levelled(self, state: State) -> None:
+        """Give up what the session files have according to ``state``, read just now. Mutex held.
+
+        In a copy of a live store the state file may be younger than the session files; there
+        the journal has another inode, and nothing is given up.
+        """
+        file = self.journal
+        if file is None or state.journal != file.name or state.inode != file.inode:
+            return
+        self.dirty = {key: version for key, version in self.dirty.items() if version > state.version}
+        if self.backlog_from < state.position <= self.end:
+            self._drop_touched()
+            self.backlog_from = state.position
+            self._levels += 1
+
+    def _drop_touched(self) -> None:
+        """Forget the cached documents that the backlog changes."""
+        for key in self.cache:
+            if key_text(key) in self._touched:
+                self.cache.drop(key)
+
+    def settle(self) -> None:
+        """Parse the backlog. Mutex held. Cost: some microseconds a line."""
+        start, self.backlog_from = self.backlog_from, self.end
+        if start < self.end and self.journal is not None:
+            self._touched.clear()
+            text = journal.read_range(self._fs, self.journal.fd, start, self.end)
+            self._apply_text(self.journal, text, start)
+
+    def _is_touched(self, key: str) -> bool:
+        return key_text(key) in self._touched
+
+    def _apply_text(self, file: JournalFile, text: bytes, offset: int) -> None:
+        """Apply whole lines that stand at ``offset``."""
+        for part in text.split(b"\n")[:-1]:
+            length = len(part) + 1
+            line = self._parse(file, part + b"\n", offset)
+            if line is not None:
+                self._apply_line(line, offset, length)
+            offset += length
+        self.end = max(self.end, offset)
+        self.backlog_from = self.end
 
     def _parse(self, file: JournalFile, text: bytes, offset: int) -> Line | None:
         try:
@@ -142,19 +199,17 @@ class View:
 
     def _apply_line(self, line: Line, offset: int, length: int) -> None:
         version = line.version
-        fresh = version > self.version
         place = (version, offset, length)
-        for key in {op.key for op in line.ops}:
+        cache = self.cache
+        for key in {op.key for op in line.ops} if len(line.ops) != 1 else (line.ops[0].key,):
             self.pending.setdefault(key, []).append(place)
             self.dirty[key] = version
-            doc = self.documents.get(key)
-            if doc is not None and doc.version < version:
+            doc = cache.get(key)
+            if doc is None:
+                cache.tell(key)
+            elif doc.version < version:
                 self._apply_to_cached(doc, line)
-            elif fresh and doc is None:
-                for listener in self.listeners:
-                    listener(key, None)
-        if fresh:
-            self.version = version
+        self.version = max(self.version, version)
 
     def _apply_to_cached(self, doc: Document, line: Line) -> None:
         try:
@@ -163,10 +218,9 @@ class View:
                     doc = apply_operation(doc, operation, line.version)
         except (DamagedLine, FormatTooNew):
             # Whoever asks for this session is told; the others must not suffer.
-            del self.documents[doc.key]
-            self._used_bytes -= doc.weight + _DOCUMENT_OVERHEAD
+            self.cache.drop(doc.key)
         else:
-            self._replace(doc)
+            self.cache.put(doc)
 
     def _follow(self, name: str, finished: JournalFile) -> JournalFile | None:
         try:
@@ -199,15 +253,17 @@ class View:
     def _enter(self, file: JournalFile) -> None:
         """Go on with ``file``; whatever its base covers is in the session files."""
         header = file.header
+        self._drop_touched()
+        self._touched.clear()
         self.journal, self.end, self.torn = file, file.start, False
+        self.backlog_from = self.end
         self.pending = {}
         self.dirty = {key: version for key, version in self.dirty.items() if version > header.base}
         self.version = max(self.version, header.base)
 
     def forget(self) -> None:
         """Drop every cached document. Mutex held."""
-        self.documents.clear()
-        self._used_bytes = 0
+        self.cache.clear()
         self.epoch += 1
 
     def make_writable(self) -> None:
@@ -234,7 +290,9 @@ class View:
         """
         with self.mutex:
             self.catch_up()
-            doc = self.documents.get(key)
+            if self._touched and self._is_touched(key):
+                self.settle()
+            doc = self.cache.get(key)
         if doc is not None:
             doc.recent = True
             return doc
@@ -248,33 +306,45 @@ class View:
         while True:
             with self.mutex:
                 self.catch_up()
-                doc = self.documents.get(key)
+                self.settle()
+                doc = self.cache.get(key)
                 if doc is not None:
                     return doc
-                moment = (self.journal, self.epoch)
+                moment = (self.journal, self.epoch, self._levels)
             stored, problem = self._read_stored(key)
             with self.mutex:
-                if (self.journal, self.epoch) != moment:
-                    continue  # the file may belong to an older journal than ours now is
-                doc = self.documents.get(key)
+                if (self.journal, self.epoch, self._levels) != moment:
+                    # Operations that this reading of the file lacks may have been given up since.
+                    continue
+                self.settle()
+                doc = self.cache.get(key)
                 if doc is None:
                     doc = self._replay(key, stored, problem)
                     if keep:
-                        self._replace(doc)
+                        self.cache.put(doc)
                 return doc
 
     def load_locked(self, key: str) -> Document:
-        """As ``load``, with the mutex held; for a writer, which holds the commit lock too."""
-        doc = self.documents.get(key)
+        """As ``load``, with the mutex held, after ``catch_up``; for a writer, which holds the commit lock."""
+        if self._touched and self._is_touched(key):
+            self.settle()
+        doc = self.cache.get(key)
         if doc is None:
             doc = self.peek_locked(key)
-            self._replace(doc)
+            self.cache.put(doc)
         return doc
 
     def peek_locked(self, key: str) -> Document:
-        """As ``peek``, with the mutex held."""
-        doc = self.documents.get(key)
+        """As ``peek``, with the mutex held, after ``catch_up``."""
+        self.settle()
+        doc = self.cache.get(key)
         return doc if doc is not None else self._replay(key, *self._read_stored(key))
+
+    def listen(self, listener: Listener) -> None:
+        """Have ``listener`` called for every change from now on. Mutex held."""
+        self.catch_up()
+        self.settle()
+        self.cache.listeners.append(listener)
 
     def _read_stored(self, key: str) -> tuple[Document | None, StoreError | None]:
         try:
@@ -313,49 +383,29 @@ class View:
             self.lost[key] = skipped
         return doc
 
-    def _replace(self, doc: Document) -> None:
-        old = self.documents.get(doc.key)
-        self.documents[doc.key] = doc
-        self._used_bytes += doc.weight - old.weight if old is not None else doc.weight + _DOCUMENT_OVERHEAD
-        for listener in self.listeners:
-            listener(doc.key, doc)
-        if self._used_bytes > self._cache_bytes:
-            self._evict(doc.key)
-
-    def _evict(self, keep: str) -> None:
-        """Drop documents until three quarters of the budget are used; a used one gets a second chance."""
-        aim = self._cache_bytes * 3 // 4
-        for _ in range(2 * len(self.documents)):
-            if self._used_bytes <= aim:
-                return
-            key = next(iter(self.documents))
-            doc = self.documents.pop(key)
-            if doc.recent or key == keep:
-                doc.recent = False
-                self.documents[key] = doc
-                if len(self.documents) == 1:
-                    return
-            else:
-                self._used_bytes -= doc.weight + _DOCUMENT_OVERHEAD
-
     def applied(self, version: int, operations: Iterable[Operation], place: Position) -> None:
         """Take over a commit of our own that was just appended. Mutex and commit lock held."""
+        cache = self.cache
+        behind = self.backlog_from < self.end
         for operation in operations:
             key = operation.key
-            doc = self.documents.get(key)
+            doc = cache.get(key)
             if doc is not None:
-                self._replace(apply_operation(doc, operation, version))
-            else:  # dropped from the cache meanwhile; the journal has it
-                for listener in self.listeners:
-                    listener(key, None)
-            self.pending.setdefault(key, []).append(place)
-            self.dirty[key] = version
+                cache.put(apply_operation(doc, operation, version))
+            else:  # dropped meanwhile; the journal has it
+                cache.tell(key)
+            if not behind:  # else the line is noted when the backlog is parsed
+                self.pending.setdefault(key, []).append(place)
+                self.dirty[key] = version
         self.version = version
         self.end = place[1] + place[2]
+        if not behind:
+            self.backlog_from = self.end
         self.torn = False
 
     def levelled(self, versions: dict[str, int]) -> None:
         """Session files were brought up to these versions. Mutex held."""
+        self._levels += 1
         for key, version in versions.items():
             if self.dirty.get(key, 0) <= version:
                 self.dirty.pop(key, None)
@@ -366,17 +416,3 @@ class View:
     def header(self) -> Header | None:
         """The current journal's header."""
         return self.journal.header if self.journal is not None else None
-
-
-def changes_of(line: Line) -> list[Change]:
-    """What a commit did, for ``changes`` and ``watch``."""
-    found = []
-    for operation in line.operations():
-        if type(operation) is Patch:
-            names = (*operation.set, *operation.unset)
-            found.append(Change(line.version, operation.key, "patch", names, line.at_ms))
-        elif type(operation) is Put:
-            found.append(Change(line.version, operation.key, "put", tuple(operation.fields), line.at_ms))
-        elif type(operation) is Delete:
-            found.append(Change(line.version, operation.key, "delete", (), line.at_ms))
-    return found

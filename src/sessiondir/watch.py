@@ -9,12 +9,25 @@ from sessiondir.clock import Clock
 from sessiondir.commit import Moved
 from sessiondir.core import Core
 from sessiondir.errors import ChangesUnavailable
-from sessiondir.journal import PEEK_BYTES, DamagedLine, JournalFile
-from sessiondir.model import Change
-from sessiondir.view import changes_of
+from sessiondir.journal import PEEK_BYTES, DamagedLine, JournalFile, Line
+from sessiondir.model import Change, Delete, Patch, Put
 
 POLL_S = 0.02
 """How often a watcher looks: one system call each time, so fifty calls a second."""
+
+
+def changes_of(line: Line) -> list[Change]:
+    """What a commit did."""
+    found = []
+    for operation in line.operations():
+        if type(operation) is Patch:
+            names = (*operation.set, *operation.unset)
+            found.append(Change(line.version, operation.key, "patch", names, line.at_ms))
+        elif type(operation) is Put:
+            found.append(Change(line.version, operation.key, "put", tuple(operation.fields), line.at_ms))
+        elif type(operation) is Delete:
+            found.append(Change(line.version, operation.key, "delete", (), line.at_ms))
+    return found
 
 
 class ChangeReader:
@@ -88,8 +101,9 @@ class ChangeReader:
         data = self._fs.pread(file.fd, PEEK_BYTES, self._at)
         if not data or not data[0]:
             return None
-        lines, _ = journal.read_lines(self._fs, file.fd, self._at, data)
-        for text in lines:
+        whole, _ = journal.read_text(self._fs, file.fd, self._at, data)
+        for part in whole.split(b"\n")[:-1]:
+            text = part + b"\n"
             self._at += len(text)
             try:
                 line = journal.parse_line(text)

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import click
 import pytest
-
 from cli_support import Run, environment, on_terminal
+
 from sessiondir import errors
 from sessiondir.cli import main
 from sessiondir.cli.app import COMMANDS
@@ -127,12 +127,15 @@ def test_the_examples_in_the_document_give_what_it_shows(tmp_path: Path) -> None
     programs = tmp_path / "bin"
     programs.mkdir()
     shim = programs / "sessiondir"
-    shim.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m sessiondir "$@"\n')
+    shim.write_text(f'#!{sys.executable}\nfrom sessiondir.cli import main\nmain()\n')
     shim.chmod(0o755)
     settings = {
-        "PATH": f"{programs}:{os.environ['PATH']}", "NO_COLOR": "1", "COLUMNS": "100", "TERM": "dumb",
+        "PATH": f"{programs}:{os.environ['PATH']}",
+        "NO_COLOR": "1",
+        "COLUMNS": "100",
+        "TERM": "dumb",
         "SESSIONDIR_STORE": "sessions.json",
-    }  # fmt: skip
+    }
     checker = doctest.OutputChecker()
     found = examples()
     assert len(found) > 15
@@ -146,7 +149,11 @@ def test_the_examples_in_the_document_give_what_it_shows(tmp_path: Path) -> None
 def test_as_a_module() -> None:
     """``python -m sessiondir`` is the same command."""
     result = subprocess.run(
-        [sys.executable, "-m", "sessiondir", "--help"], capture_output=True, text=True, env=environment(), timeout=60,
+        [sys.executable, "-m", "sessiondir", "--help"],
+        capture_output=True,
+        text=True,
+        env=environment(),
+        timeout=60,
         check=True,
-    )  # fmt: skip
+    )
     assert "Exit codes" in result.stdout

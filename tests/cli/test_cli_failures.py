@@ -103,6 +103,7 @@ def test_a_session_held_by_someone_else(run: Run, store_path: str) -> None:
     assert told["holderPid"] == os.getpid()
 
 
+@pytest.mark.expect_findings("FormatTooNew")
 def test_a_store_of_a_newer_release(run: Run, store_path: str) -> None:
     """Exit code 14, and nothing is touched."""
     state = Path(store_path) / "state.json"
@@ -114,6 +115,8 @@ def test_a_store_of_a_newer_release(run: Run, store_path: str) -> None:
     assert state.read_text() == text
 
 
+@pytest.mark.expect_findings("mode 0777")
+@pytest.mark.any_modes("the directory is open to everybody")
 def test_a_directory_that_others_may_change(run: Run, store_path: str) -> None:
     """Writing is refused with exit code 15; the finding shows in check."""
     Path(store_path).chmod(0o777)
@@ -122,6 +125,8 @@ def test_a_directory_that_others_may_change(run: Run, store_path: str) -> None:
     assert "UnsafeDirectory" not in run("check", "--store", store_path).output
 
 
+@pytest.mark.expect_findings(".")
+@pytest.mark.any_modes("no store at all")
 def test_a_file_where_the_directory_should_be(run: Run, tmp_path: Path) -> None:
     """Not a store: refused, and not replaced."""
     path = tmp_path / "x.d"

@@ -29,9 +29,12 @@ def test_list_json(run: Run, store_path: str) -> None:
     assert found["nextCursor"] is None
     assert [item["key"] for item in found["items"]] == sorted(ENTRIES)
     assert found["items"][0] == {
-        "key": MAIN, "version": 1, "updatedAt": 1767225600000, "sessionId": "s-main",
+        "key": MAIN,
+        "version": 1,
+        "updatedAt": 1767225600000,
+        "sessionId": "s-main",
         "size": found["items"][0]["size"],
-    }  # fmt: skip
+    }
 
 
 def test_list_pages_lead_to_every_session_once(run: Run, store_path: str) -> None:
@@ -132,14 +135,24 @@ def test_info(run: Run, store_path: str) -> None:
     """Facts for people, and all of them for programs."""
     assert "sessions\t3" in run("info", "--store", store_path).stdout
     told = json.loads(run("info", "--store", store_path, "--json").stdout)
-    assert told["path"] == store_path
+    assert told["storePath"] == store_path
     assert (told["version"], told["checkpointVersion"], told["sessions"]) == (3, 3, 3)
     assert (told["layoutVersion"], told["keys"], told["quarantined"]) == (1, "exact", 0)
     assert told["migratedFrom"] is None
     assert set(told) == {
-        "path", "storeId", "layoutVersion", "version", "checkpointVersion", "keys", "sessions", "sessionBytes",
-        "journal", "journalBytes", "quarantined", "migratedFrom",
-    }  # fmt: skip
+        "storePath",
+        "storeId",
+        "layoutVersion",
+        "version",
+        "checkpointVersion",
+        "keys",
+        "sessions",
+        "sessionBytes",
+        "journal",
+        "journalBytes",
+        "quarantined",
+        "migratedFrom",
+    }
 
 
 def test_check_of_a_sound_store(run: Run, store_path: str) -> None:
@@ -148,9 +161,11 @@ def test_check_of_a_sound_store(run: Run, store_path: str) -> None:
     assert result.stdout == ""
     assert "nothing found" in result.stderr
     told = json.loads(run("check", "--store", store_path, "--json").stdout)
-    assert told == {"store": store_path, "errors": 0, "warnings": 0, "notes": 0, "findings": []}
+    assert told == {"storePath": store_path, "errors": 0, "warnings": 0, "notes": 0, "findings": []}
 
 
+@pytest.mark.expect_findings("error entries/", "notes.txt")
+@pytest.mark.any_modes("a file that somebody else put there")
 def test_check_of_a_damaged_store(run: Run, store_path: str) -> None:
     """One damaged file is an error and exit code 20; a foreign file alone is a warning and 0."""
     (Path(store_path) / "notes.txt").write_text("mine")
@@ -166,6 +181,7 @@ def test_check_of_a_damaged_store(run: Run, store_path: str) -> None:
     assert set(told["findings"][0]) == {"level", "path", "reason", "session"}
 
 
+@pytest.mark.expect_findings("error entries/")
 def test_a_damaged_session_costs_only_itself(run: Run, store_path: str) -> None:
     """G8: reading it ends with 20, reading others works, listing names it on standard error."""
     key = damage_one(store_path)
@@ -219,3 +235,12 @@ def test_a_legacy_file_is_read_as_it_is(run: Run, legacy_path: str) -> None:
     assert json.loads(run("get", MAIN, "--store", legacy_path).stdout) == ENTRIES[MAIN]
     assert json.loads(run("info", "--store", legacy_path, "--json").stdout)["layoutVersion"] == 0
     assert os.listdir(Path(legacy_path).parent) == ["sessions.json"]
+
+
+def test_check_of_a_legacy_file(run: Run, legacy_path: str) -> None:
+    """As long as the legacy file is the store, damage to it is damage to the store."""
+    assert "nothing found" in run("check", "--store", legacy_path).stderr
+    Path(legacy_path).write_text('{"a": {')
+    told = json.loads(run("check", "--store", legacy_path, "--json", code=20).stdout)
+    assert [(item["level"], item["path"]) for item in told["findings"]] == [("error", legacy_path)]
+    assert "not JSON" in run("check", "--store", legacy_path, code=20).stdout

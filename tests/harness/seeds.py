@@ -1,16 +1,17 @@
-"""Seeds: printed by every random test, taken back from SESSIONDIR_SEED."""
+"""Seeds and durations of the random tests."""
 
 from __future__ import annotations
 
 import os
 import random
 
+from support.seed import SEED, generator
+
 
 def seeded(name: str) -> random.Random:
     """A generator for the test ``name``; the seed is shown when the test fails."""
-    seed = int(os.environ.get("SESSIONDIR_SEED") or int.from_bytes(os.urandom(4), "big"))
-    print(f"{name}: SESSIONDIR_SEED={seed}")
-    return random.Random(f"{name} {seed}")
+    print(f"{name}: SESSIONDIR_SEED={SEED}")
+    return generator(name)
 
 
 def stress_seconds(default: float) -> float:

@@ -18,22 +18,25 @@ class StopFs(WatchedFs):
     """Dies in place of call number ``stop_at`` (1 is the first), or, with ``torn``, half-way through it.
 
     After death every call raises, so that no cleanup touches the disk. ``bury`` closes the
-    descriptors, which frees the locks, as the kernel does.
+    descriptors, which frees the locks, as the kernel does. Closing is not counted: dying before
+    it leaves the disk as dying before the next call does.
     """
 
     def __init__(self, stop_at: int = 0, *, torn: bool = False) -> None:
         super().__init__()
         self.stop_at = stop_at
         self.torn = torn
+        self.count = 0
         self.dead = False
         self.last = ""
 
     def call(self, name: str, real: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if name == "close":
+            return None if self.dead else super().call(name, real, args, kwargs)  # bury() does it
         if self.dead:
-            if name == "close":
-                return None  # done by bury()
             raise Dead
-        if self.stop_at and len(self.calls) + 1 == self.stop_at:
+        self.count += 1
+        if self.count == self.stop_at:
             self.last = name
             if self.torn and name == "pwrite":
                 fd, data, position = args

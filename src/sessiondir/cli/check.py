@@ -44,7 +44,7 @@ def check(context: click.Context, *, path: str, as_json: bool) -> None:
     if as_json:
         output.print_json(
             {
-                "store": place,
+                "storePath": place,
                 "errors": counts["error"],
                 "warnings": counts["warning"],
                 "notes": counts["note"],

@@ -45,10 +45,8 @@ def delete(
             _, version = read_session(store, key)
         elif not store.delete(key, if_version=if_version):
             raise not_found(store, key)
-        else:
-            version = store.version
     if as_json:
-        output.print_json({"key": key, "version": version, "deleted": not dry_run, "dryRun": dry_run})
+        output.print_json({"key": key, "deleted": not dry_run, "dryRun": dry_run})
     elif dry_run:
         output.note(f"{output.clean(key)}: version {version:,} would be deleted; nothing was written")
     else:

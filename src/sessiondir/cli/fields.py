@@ -70,15 +70,19 @@ def look_up(entry: dict[str, Any], field: str, key: str) -> Any:
     return value
 
 
-def assign(entry: dict[str, Any], field: str, value: Any) -> None:
-    """Set ``field`` in place; objects on the way are made. Raises ``click.UsageError``."""
+def assign(entry: dict[str, Any], field: str, value: Any) -> Any:
+    """Set ``field`` in place; objects on the way are made.
+
+    Returns what stood there, None if nothing did. Raises ``click.UsageError``.
+    """
     parent, name = _parent(entry, field, make=True)
     if isinstance(parent, list):
         if not name.isdecimal() or int(name) >= len(parent):
             raise click.UsageError(f"{field}: the array has {len(parent)} elements, and no {name!r}")
-        parent[int(name)] = value
+        before, parent[int(name)] = parent[int(name)], value
     else:
-        parent[name] = value
+        before, parent[name] = parent.get(name), value
+    return before
 
 
 def remove(entry: dict[str, Any], field: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -36,7 +37,7 @@ def info(*, path: str, as_json: bool) -> None:
 
 def _as_json(facts: StoreInfo) -> dict[str, Any]:
     return {
-        "path": facts.path,
+        "storePath": facts.path,
         "storeId": facts.store_id or None,
         "layoutVersion": facts.layout_version,
         "version": facts.version,
@@ -71,5 +72,12 @@ def _lines(facts: StoreInfo) -> list[tuple[str, str]]:
         ("quarantined", f"{facts.quarantined:,} files" if facts.quarantined else "nothing"),
     ]
     if facts.migrated_from is not None:
-        lines.append(("migrated from", output.json_text(dict(facts.migrated_from), indent=None)))
+        lines.append(("migrated from", _origin(facts.migrated_from)))
     return lines
+
+
+def _origin(told: Mapping[str, Any]) -> str:
+    """The state file's note about the legacy file; other programs may have written it."""
+    at = told.get("at")
+    when = output.time_text(at) if isinstance(at, int) else "at an unknown time"
+    return f"{told.get('path', 'a legacy file')}, {when}, {told.get('entries', 'unknown')} entries"

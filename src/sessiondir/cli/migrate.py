@@ -43,7 +43,7 @@ def migrate(*, path: str, dry_run: bool, lock_timeout: float, as_json: bool) -> 
         _refuse(inspection.status, inspection.path, inspection.store_path, inspection.warnings)
         _tell_inspection(inspection, as_json=as_json)
         return
-    with _progress(shown=not as_json and sys.stderr.isatty()) as progress:
+    with _progress(shown=not as_json) as progress:
         result = migration.migrate(path, lock_timeout=lock_timeout, progress=progress)
     if result.error is not None:
         raise result.error
@@ -65,7 +65,7 @@ def _tell_inspection(found: Inspection, *, as_json: bool) -> None:
         told: dict[str, Any] = {
             "dryRun": True,
             "status": found.status,
-            "path": found.path,
+            "legacyPath": found.path,
             "storePath": found.store_path,
             "legacyCount": found.legacy_count,
             "sessionCount": found.session_count,
@@ -94,7 +94,7 @@ def _tell_result(result: MigrationResult, *, as_json: bool) -> None:
             {
                 "dryRun": False,
                 "outcome": result.outcome,
-                "path": result.path,
+                "legacyPath": result.path,
                 "storePath": result.store_path,
                 "legacyCount": result.legacy_count,
                 "migratedCount": result.migrated_count,
@@ -120,13 +120,14 @@ def _tell_result(result: MigrationResult, *, as_json: bool) -> None:
 
 @contextmanager
 def _progress(*, shown: bool) -> Iterator[Callable[[int, int], None] | None]:
-    """A bar on standard error while sessions are written; it leaves nothing behind."""
-    if not shown:
+    """A bar on the terminal while sessions are written; it leaves nothing behind."""
+    if not shown or not sys.stderr.isatty():
         yield None
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     columns = (TextColumn("writing sessions"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=output.console(err=True), transient=True) as bar:
+    screen = output.console(err=True)
+    with Progress(*columns, console=screen, transient=True, disable=screen.is_dumb_terminal) as bar:
         task = bar.add_task("", total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)

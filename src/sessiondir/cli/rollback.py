@@ -49,7 +49,7 @@ def rollback(*, path: str, overwrite: bool, dry_run: bool, lock_timeout: float, 
             {
                 "dryRun": dry_run,
                 "outcome": result.outcome,
-                "path": result.path,
+                "legacyPath": result.path,
                 "storePath": result.store_path,
                 "sessionCount": result.session_count,
                 "size": result.size,

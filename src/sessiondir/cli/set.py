@@ -36,11 +36,19 @@ class _Change:
         self._assignments = assignments
         self._unset = unset
         self.made: list[dict[str, Any]] = []
+        self.doubts: list[str] = []
 
     def apply(self, before: dict[str, Any]) -> dict[str, Any]:
         after = copy.deepcopy(before)
+        self.doubts = []
         for item in self._assignments:
-            assign(after, item.field, item.value)
+            replaced = assign(after, item.field, item.value)
+            # An account number typed without its quotes: a program that expects text may then fail.
+            if isinstance(replaced, str) and isinstance(item.value, int | float):
+                meant = f"""{item.field}="{output.json_text(item.value)}\""""
+                self.doubts.append(
+                    f"{item.field} was text and is a number or truth value now; for text: '{meant}'"
+                )
         for field in self._unset:
             remove(after, field)
         self.made = differences(before, after)
@@ -52,7 +60,7 @@ class _Change:
     epilog=examples(
         "sessiondir set agent:main:main label=Monday thinkingLevel=high",
         """sessiondir set agent:main:main 'deliveryContext={"channel":"telegram","to":"42"}'""",
-        "sessiondir set agent:main:main deliveryContext.to=43 --unset label --dry-run",
+        """sessiondir set agent:main:main 'deliveryContext.to="43"' --unset label --dry-run""",
         "sessiondir set agent:main:main model=null --if-version 17",
         "sessiondir set bot:new --create sessionId=s-1 updatedAt=1767225600000",
     ),
@@ -82,7 +90,7 @@ def set_fields(
 
     A value is JSON; anything that is not JSON is taken as text, so `label=Monday` and
     `label="Monday"` are the same. `FIELD=` is the empty text, `FIELD=null` is null. FIELD may
-    lead into an object, `deliveryContext.to=43`; objects that are missing are made. The entry
+    lead into an object, `deliveryContext.channel=slack`; objects that are missing are made. The entry
     is read and changed in one step, whatever other programs do to it.
     """
     if not (assignments or unset or create):
@@ -95,6 +103,8 @@ def set_fields(
         else:
             _commit(store, key, change, create, if_version)
         version = store.version_of(key) or 0
+    for text in change.doubts:
+        output.warn(text)
     _tell(key, version, change.made, dry_run=dry_run, created=not existed, as_json=as_json)
 
 

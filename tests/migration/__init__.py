@@ -1,0 +1,1 @@
+"""From a legacy file to a store directory and back."""

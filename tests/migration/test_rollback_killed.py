@@ -1,0 +1,106 @@
+"""Rolling back, killed at every system call."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from harness.stopping import Dead, StopFs
+
+from migration.stores import SMALL_SESSIONS, leftovers, names, put_legacy, sessions
+from sessiondir import SessionStore, migration
+
+WANTED: dict[str, Any] = SMALL_SESSIONS | {"42": {"sessionId": "n", "updatedAt": 6, "channel": "x"}}
+WANTED.update(new={"sessionId": "later", "updatedAt": 7})
+
+
+def prepare(folder: Path) -> Path:
+    """A store whose last commits are in the journal only, as after the death of a writer."""
+    path = put_legacy(folder)
+    migration.migrate(path)
+    with SessionStore.open(str(path), checkpoint_interval=60, durability="process") as store:
+        store.put("gone", {"sessionId": "deleted"})
+        store.flush()
+        store.put("new", WANTED["new"])
+        store.put("42", WANTED["42"])
+        store.delete("gone")
+        shutil.copytree(folder / "sessions.d", folder / "copy")
+    shutil.rmtree(folder / "sessions.d")
+    (folder / "copy").rename(folder / "sessions.d")
+    return path
+
+
+def killed_at(path: Path, number: int) -> StopFs:
+    """Roll back with a process that dies in place of its ``number``-th call (0: never)."""
+    fs = StopFs(number)
+    try:
+        migration.rollback(path, fs=fs)
+    except Dead:
+        pass
+    fs.bury()
+    return fs
+
+
+@pytest.fixture
+def remains(tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    """What each possible death leaves: a text about it, and the store's path."""
+
+    def deaths() -> Iterator[tuple[str, Path]]:
+        first = prepare_in(tmp_path / "0")
+        total = len(killed_at(first, 0).calls)
+        assert total > 80
+        for number in range(1, total + 1):
+            path = prepare_in(tmp_path / f"{number}")
+            fs = killed_at(path, number)
+            yield f"killed at call {number} ({fs.last})", path
+
+    return deaths()  # type: ignore[return-value]
+
+
+def prepare_in(folder: Path) -> Path:
+    folder.mkdir()
+    return prepare(folder)
+
+
+def test_rolling_back_again_finishes(remains: Iterator[tuple[str, Path]]) -> None:
+    """All sessions are there at once, and the next rollback ends with the legacy file alone."""
+    states = set()
+    for here, path in remains:
+        states.add(((path.parent / "sessions.d").exists(), path.exists()))
+        assert sessions(path) == WANTED, here
+        again = migration.rollback(path)
+        assert again.outcome in ("rolled_back", "already_legacy"), here
+        assert json.loads(path.read_bytes()) == WANTED, here
+        assert not (path.parent / "sessions.d").exists(), here
+        assert migration.inspect(path).rolled_back, here
+        assert len(names(path.parent, "sessions.d.bak.")) == 1, here
+        assert [n for n in leftovers(path.parent) if not n.endswith(".lock") and ".tmp-" not in n] == [], here
+    assert states == {(True, False), (True, True), (False, True)}
+
+
+def test_migrating_instead_returns_to_the_directory(remains: Iterator[tuple[str, Path]]) -> None:
+    """After a killed rollback the directory may be chosen again; nothing is lost or reported as foreign."""
+    for here, path in remains:
+        result = migration.migrate(path)
+        assert result.outcome in ("migrated", "already_directory"), (here, result)
+        assert not any("was written after" in text for text in result.warnings), (here, result)
+        assert sessions(path) == WANTED, here
+        assert not path.exists(), here
+        assert not migration.inspect(path).rolled_back, here
+
+
+def test_going_on_with_the_store(remains: Iterator[tuple[str, Path]]) -> None:
+    """A store whose rollback was killed can be written to, and a later rollback has that too."""
+    more = WANTED | {"after": {"sessionId": "written after the death"}}
+    for here, path in remains:
+        if not (path.parent / "sessions.d").exists():
+            continue
+        with SessionStore.open(str(path)) as store:
+            store.put("after", more["after"])
+        assert sessions(path) == more, here
+        assert migration.rollback(path).outcome == "rolled_back", here
+        assert json.loads(path.read_bytes()) == more, here
