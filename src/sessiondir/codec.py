@@ -30,7 +30,6 @@ _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder()
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
-_SIZED = frozenset((str, bytes))
 _CONTAINERS = frozenset((dict, list))
 _PLAIN_SCALARS = frozenset((str, int, bool, type(None)))
 
@@ -198,16 +197,25 @@ def difference(fields: Fields, entry: Mapping[str, Any]) -> tuple[Fields, tuple[
     return set_, tuple(name for name in fields if name not in entry)
 
 
+def copy(value: Any) -> Any:
+    """A copy of a parsed JSON value that shares nothing that can be changed."""
+    return msgspec.to_builtins(value)
+
+
 def weight(value: Any) -> int:
     """Roughly the memory of a field's value, in bytes; at least a sixth of its JSON. Cheap."""
-    return len(value) + 8 if type(value) in _SIZED else 8
+    kind = type(value)
+    if kind is str:
+        return len(value) + 8
+    # An array or object is kept parsed, too.
+    return 4 * len(value) if kind is bytes else 8
 
 
 def fields_weight(fields: Fields) -> int:
     """Roughly the memory of an entry's values and names, in bytes."""
     total = 0
     for name, value in fields.items():
-        total += len(name) + (len(value) + 8 if type(value) in _SIZED else 8)
+        total += len(name) + weight(value)
     return total
 
 

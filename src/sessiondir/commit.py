@@ -16,7 +16,8 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+
+import msgspec
 
 from sessiondir import journal, quarantine
 from sessiondir.clock import Clock
@@ -42,7 +43,7 @@ class Moved(Exception):
         self.actual = actual
 
 
-class Committed(NamedTuple):
+class Committed(msgspec.Struct, frozen=True):
     """A commit that was appended: its version, and what to sync to make it durable."""
 
     version: int
@@ -71,7 +72,7 @@ class Committer:
         """
         view = self._view
         timeout_s = max(timeout_s, _SHORTEST_WAIT_S)
-        if not self.mutex.acquire(timeout=timeout_s):
+        if not self.mutex.acquire(False) and not self.mutex.acquire(timeout=timeout_s):
             raise self._timeout(timeout_s)
         try:
             while True:
@@ -159,7 +160,7 @@ class Committer:
         if view.torn or not file.tail_checked:
             self.mend_tail(file)
         version += 1
-        line = journal.encode_commit(version, int(self._clock.now() * 1000), tuple(operations))
+        line = journal.encode_commit(version, int(self._clock.now() * 1000), operations)
         if len(line) > self._limits.commit_bytes:
             raise EntryTooLarge(
                 f"the commit has {len(line)} bytes, the limit is {self._limits.commit_bytes}; commit in parts",

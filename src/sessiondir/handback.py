@@ -18,13 +18,13 @@ from dataclasses import dataclass
 from sessiondir import durable, jsjson
 from sessiondir.clock import Clock
 from sessiondir.directory import StoreDirectory
-from sessiondir.errors import LockTimeout, MigrationError, StoreError, storage_error
+from sessiondir.errors import LockTimeout, MigrationError
 from sessiondir.fs import FileSystem
 from sessiondir.legacy import LegacyFile, read_legacy
 from sessiondir.legacylock import NO_LINKS, LegacyLock
 from sessiondir.locks import take_flock
 from sessiondir.model import Document, Limits
-from sessiondir.place import Place
+from sessiondir.place import Place, translated
 from sessiondir.takeover import LOCK_TIMEOUT_S, Origin, origin_of
 
 
@@ -56,11 +56,12 @@ def what_is_in_the_way(
 
     Raises ``MigrationError`` if it is in the way and not to be moved (``overwrite``).
     """
-    place = Place(fs, clock, store_path, legacy_path)
-    try:
-        return _origin(place, read_legacy(fs, legacy_path, limits), overwrite)
-    finally:
-        place.close()
+    with translated(store_path, "read"):
+        place = Place(fs, clock, store_path, legacy_path)
+        try:
+            return _origin(place, read_legacy(fs, legacy_path, limits), overwrite)
+        finally:
+            place.close()
 
 
 def _origin(place: Place, legacy: LegacyFile, overwrite: bool) -> Origin | None:
@@ -103,32 +104,26 @@ def roll_back(
     then, and what was begun is taken back as far as possible. Durable on return.
     """
     data = legacy_text(documents)
-    try:
+    with translated(store_path, "roll back"):
         place = Place(fs, clock, store_path, legacy_path)
         try:
             with _held_store(place, lock_timeout_s) as owner, place.locked(lock_timeout_s) as lock:
                 return _HandingBack(place, data, owner, lock).run(seal, version, limits, overwrite)
         finally:
             place.close()
-    except OSError as exc:
-        if isinstance(exc, StoreError):
-            raise
-        raise storage_error(exc, store_path, "roll back") from exc
 
 
 def tidy_up(fs: FileSystem, clock: Clock, store_path: str, legacy_path: str, lock_timeout_s: float) -> None:
     """Where the legacy file counts after a rollback: make that durable, remove what a killed run left."""
-    place = Place(fs, clock, store_path, legacy_path)
-    try:
-        with place.alone(lock_timeout_s):
-            place.sync()
-            place.sweep()
-    except OSError as exc:
-        if isinstance(exc, StoreError):
-            raise
-        raise storage_error(exc, store_path, "roll back") from exc
-    finally:
-        place.close()
+    with translated(store_path, "roll back"):
+        place = Place(fs, clock, store_path, legacy_path)
+        try:
+            with place.alone(lock_timeout_s):
+                place.sync()
+                place.sweep()
+                place.clear_stale_lock()
+        finally:
+            place.close()
 
 
 @contextlib.contextmanager
@@ -143,7 +138,11 @@ def _held_store(place: Place, timeout_s: float) -> Iterator[tuple[int, int] | No
             raise LockTimeout(
                 f"{place.store_path}: another process has been setting the store up for {timeout_s:.1f} s; "
                 "nothing was changed, try again later",
-                session=None, holder_pid=None, holder="another process", held_s=None, waited_s=timeout_s,
+                session=None,
+                holder_pid=None,
+                holder="another process",
+                held_s=None,
+                waited_s=timeout_s,
             )
         yield directory.owner
     finally:

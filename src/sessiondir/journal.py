@@ -17,6 +17,7 @@ from __future__ import annotations
 import os
 import re
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -75,8 +76,7 @@ class Header:
     keys: KeyRule
 
 
-@dataclass(slots=True)
-class Line:
+class Line(msgspec.Struct):
     """One line of a journal: a commit, or the name of the ``next`` journal."""
 
     version: int
@@ -114,7 +114,7 @@ def _seal(body: bytes) -> bytes:
     return b'%b,"crc":"%08x"}\n' % (body, zlib.crc32(body))
 
 
-def encode_commit(version: int, at_ms: int, ops: list[Operation] | tuple[Operation, ...]) -> bytes:
+def encode_commit(version: int, at_ms: int, ops: Sequence[Operation]) -> bytes:
     """The line of a commit."""
     return _seal(b'{"v":%d,"t":%d,"ops":[%b]' % (version, at_ms, b",".join(map(_encode_operation, ops))))
 

@@ -249,8 +249,17 @@ class _Reading:
             if len(spellings) > 1
         )
         return LegacyFile(
-            self._path, status, reason, self._count, self._documents, tuple(self._warnings), self._signature,
-            aliases, self._sources, self._size, self._sha256,
+            self._path,
+            status,
+            reason,
+            self._count,
+            self._documents,
+            tuple(self._warnings),
+            self._signature,
+            aliases,
+            self._sources,
+            self._size,
+            self._sha256,
         )
 
 

@@ -61,7 +61,11 @@ def alone(fs: FileSystem, clock: Clock, dir_fd: int, path: str, timeout_s: float
         raise LockTimeout(
             f"{path}: another process has been migrating or rolling back for {timeout_s:.1f} s; nothing was "
             "changed, try again later",
-            session=None, holder_pid=None, holder="another process", held_s=None, waited_s=timeout_s,
+            session=None,
+            holder_pid=None,
+            holder="another process",
+            held_s=None,
+            waited_s=timeout_s,
         )
     try:
         yield
@@ -134,6 +138,12 @@ class LegacyLock:
             attempt += 1
             pause_s = min(_LONGEST_PAUSE_S, _PAUSE_STEP_S * attempt)
             self._clock.sleep(min(pause_s, max(0.0, timeout_s - waited_s)))
+
+    def clear_stale(self) -> None:
+        """Remove the lock of a dead holder, if that is what there is; for one who does not hold it."""
+        holder = self._look()
+        if holder is not None and holder.is_stale(self._clock.now()):
+            self._reclaim(holder)
 
     def _try(self) -> bool:
         """Create the lock, already complete; False if there is one by now."""
@@ -214,8 +224,13 @@ class LegacyLock:
             actual, alive = _process(self._fs, pid)
             recycled = alive and None not in (actual, start_time) and actual != start_time
         return Holder(
-            pid, _epoch_s(members.get("createdAt")), start_time, alive, recycled,
-            (status.st_dev, status.st_ino), status.st_mtime,
+            pid,
+            _epoch_s(members.get("createdAt")),
+            start_time,
+            alive,
+            recycled,
+            (status.st_dev, status.st_ino),
+            status.st_mtime,
         )
 
     def _in_the_way(self) -> MigrationError:
@@ -299,9 +314,7 @@ class LegacyLock:
 
 
 @contextlib.contextmanager
-def legacy_lock(
-    fs: FileSystem, clock: Clock, dir_fd: int, path: str, timeout_s: float
-) -> Iterator[LegacyLock]:
+def legacy_lock(fs: FileSystem, clock: Clock, dir_fd: int, path: str, timeout_s: float) -> Iterator[LegacyLock]:
     """Hold the legacy lock for the length of a block; call inside ``alone``.
 
     Args:

@@ -25,13 +25,13 @@ from typing import Literal
 from sessiondir import journal, layout
 from sessiondir.clock import SYSTEM_CLOCK, Clock
 from sessiondir.core import Core, open_core, release_core
-from sessiondir.errors import CorruptFile, StoreError, storage_error
+from sessiondir.errors import CorruptFile, StoreError
 from sessiondir.fs import SYSTEM_FS, FileSystem
 from sessiondir.handback import in_javascript_order, legacy_text, roll_back, tidy_up, what_is_in_the_way
 from sessiondir.journal import JournalFile
 from sessiondir.legacy import Alias, legacy_signature, read_legacy
 from sessiondir.model import Document, Limits
-from sessiondir.place import Place
+from sessiondir.place import Place, translated
 from sessiondir.snapshot import Snapshot, all_keys, take_snapshot
 from sessiondir.takeover import LOCK_TIMEOUT_S, Outcome, Progress, is_rolled_back, take_over
 
@@ -133,9 +133,7 @@ def migrate_all(
     """
     stores = dict.fromkeys(layout.store_path(path)[1] for path in paths)
     return [
-        migrate(
-            path, limits=limits, lock_timeout=lock_timeout, allow_network=allow_network, fs=fs, clock=clock
-        )
+        migrate(path, limits=limits, lock_timeout=lock_timeout, allow_network=allow_network, fs=fs, clock=clock)
         for path in stores
     ]
 
@@ -217,33 +215,25 @@ def inspect(
 
 
 def _is_active(fs: FileSystem, clock: Clock, store_path: str, legacy_path: str) -> bool:
-    try:
-        place = Place(fs, clock, store_path, legacy_path)
-    except FileNotFoundError:
-        return False
-    except OSError as exc:
-        raise storage_error(exc, store_path, "read") from exc
-    try:
-        return place.store_is_active()
-    finally:
-        place.close()
+    with translated(store_path, "read"):
+        try:
+            place = Place(fs, clock, store_path, legacy_path)
+        except FileNotFoundError:
+            return False
+        try:
+            return place.store_is_active()
+        finally:
+            place.close()
 
 
 def _count_sessions(fs: FileSystem, clock: Clock, store_path: str, limits: Limits) -> int:
-    with _core(fs, clock, store_path, limits, allow_network=True) as core:
+    with translated(store_path, "read"), _core(fs, clock, store_path, limits, allow_network=True) as core:
         return len(all_keys(core))
 
 
 @contextlib.contextmanager
-def _core(
-    fs: FileSystem, clock: Clock, store_path: str, limits: Limits, *, allow_network: bool
-) -> Iterator[Core]:
-    try:
-        core = open_core(fs, clock, store_path, limits, None, allow_network=allow_network)
-    except OSError as exc:
-        if isinstance(exc, StoreError):
-            raise
-        raise storage_error(exc, store_path, "read") from exc
+def _core(fs: FileSystem, clock: Clock, store_path: str, limits: Limits, *, allow_network: bool) -> Iterator[Core]:
+    core = open_core(fs, clock, store_path, limits, None, allow_network=allow_network)
     try:
         yield core
     except BaseException:
@@ -317,7 +307,10 @@ def rollback(
         if exists and not dry_run and is_rolled_back(fs, store_path):
             tidy_up(fs, clock, store_path, legacy_path, lock_timeout)
         return RollbackResult(legacy_path, store_path, "already_legacy" if exists else "missing")
-    with _core(fs, clock, store_path, limits, allow_network=allow_network or dry_run) as core:
+    with (
+        translated(store_path, "roll back"),
+        _core(fs, clock, store_path, limits, allow_network=allow_network or dry_run) as core,
+    ):
         if dry_run:
             what_is_in_the_way(fs, clock, store_path, legacy_path, limits, overwrite=overwrite)
             documents, warnings = _everything(core, take_snapshot(core))

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
+import msgspec
+
 from sessiondir import codec
 
 Entry = dict[str, Any]
@@ -14,6 +16,9 @@ Entry = dict[str, Any]
 
 KeyRule = Literal["exact", "lowercase"]
 Durability = Literal["power", "process"]
+
+_PARSE_BYTES = 400
+"""Arrays and objects above this size are kept parsed once somebody asked for them."""
 
 
 class Unset(enum.Enum):
@@ -28,7 +33,7 @@ class Unset(enum.Enum):
 UNSET: Final = Unset.UNSET
 
 
-class Document:
+class Document(msgspec.Struct, eq=False):
     """One session as stored: key, version, entry. Never changed once made.
 
     ``fields`` maps a field name to its value; arrays and objects are kept as their compact
@@ -38,22 +43,15 @@ class Document:
     ``extra`` holds the members of a session file that this version does not know.
     """
 
-    __slots__ = ("extra", "fields", "key", "recent", "version", "weight")
-
-    def __init__(
-        self,
-        key: str,
-        version: int,
-        fields: codec.Fields | None,
-        weight: int,
-        extra: codec.Fields | None = None,
-    ) -> None:
-        self.key = key
-        self.version = version
-        self.fields = fields
-        self.weight = weight
-        self.extra = extra
-        self.recent = True  # second chance for the cache
+    key: str
+    version: int
+    fields: codec.Fields | None
+    weight: int
+    extra: codec.Fields | None = None
+    parsed: dict[str, Any] | None = None
+    """Large arrays and objects as Python values, filled on demand and never handed out."""
+    recent: bool = True
+    """Used since the cache last looked."""
 
     @property
     def size(self) -> int:
@@ -65,8 +63,22 @@ class Document:
         fields = self.fields
         if fields is None:
             return None
-        decode = codec.decode
-        return {name: decode(value) if type(value) is bytes else value for name, value in fields.items()}
+        entry = {}
+        for name, value in fields.items():
+            if type(value) is bytes:
+                entry[name] = self._copy(name, value) if len(value) > _PARSE_BYTES else codec.decode(value)
+            else:
+                entry[name] = value
+        return entry
+
+    def _copy(self, name: str, value: bytes) -> Any:
+        # Copying a parsed value takes half the time of parsing it: its strings are shared.
+        parsed = self.parsed
+        if parsed is None:
+            parsed = self.parsed = {}
+        if name not in parsed:
+            parsed[name] = codec.decode(value)
+        return codec.copy(parsed[name])
 
     def updated_at(self) -> int | float | None:
         """``updatedAt`` in epoch milliseconds, if it is a number."""
@@ -94,19 +106,22 @@ def patch_document(doc: Document, version: int, set_: codec.Fields, unset: tuple
     for name in unset:
         if name in fields:
             weight -= len(name) + codec.weight(fields.pop(name))
-    return Document(doc.key, version, fields, weight, doc.extra)
+    patched = Document(doc.key, version, fields, weight, doc.extra)
+    if doc.parsed:
+        patched.parsed = {
+            name: value for name, value in doc.parsed.items() if name not in set_ and name not in unset
+        }
+    return patched
 
 
-@dataclass(frozen=True, slots=True)
-class Put:
+class Put(msgspec.Struct, frozen=True):
     """Store a whole entry."""
 
     key: str
     fields: codec.Fields
 
 
-@dataclass(frozen=True, slots=True)
-class Patch:
+class Patch(msgspec.Struct, frozen=True):
     """Set and remove top-level fields of an entry."""
 
     key: str
@@ -114,8 +129,7 @@ class Patch:
     unset: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Delete:
+class Delete(msgspec.Struct, frozen=True):
     """Remove a session."""
 
     key: str

@@ -64,13 +64,11 @@ from sessiondir.legacylock import LegacyLock
 from sessiondir.locks import LockFile, take_flock
 from sessiondir.model import Document, Limits
 from sessiondir.opening import new_store_id
-from sessiondir.place import Place
+from sessiondir.place import Place, translated
 from sessiondir.procfs import NETWORK_FILE_SYSTEMS, file_system_type
 from sessiondir.state import State, write_state
 
-Outcome = Literal[
-    "migrated", "already_directory", "skipped_empty", "skipped_invalid", "missing", "failed"
-]
+Outcome = Literal["migrated", "already_directory", "skipped_empty", "skipped_invalid", "missing", "failed"]
 Progress = Callable[[int, int], None]
 """Called with the sessions staged so far and their number."""
 
@@ -135,20 +133,15 @@ def take_over(
     ``UnsafeDirectory``, ``UnsupportedFileSystem``, ``StorageError``; one whole store is there then, and running it
     again goes on. Durable on return. Cost: O(file), one sync for each session.
     """
-    try:
-        place = Place(fs, clock, store_path, legacy_path)
-    except FileNotFoundError:
-        return TakeOver("missing", store_path)
-    except OSError as exc:
-        raise storage_error(exc, legacy_path, "read") from exc
-    try:
-        return _TakingOver(place, limits, by_hand, allow_network, lock_timeout_s, progress).run()
-    except OSError as exc:
-        if isinstance(exc, StoreError):
-            raise
-        raise storage_error(exc, legacy_path, "migrate") from exc
-    finally:
-        place.close()
+    with translated(legacy_path, "migrate"):
+        try:
+            place = Place(fs, clock, store_path, legacy_path)
+        except FileNotFoundError:
+            return TakeOver("missing", store_path)
+        try:
+            return _TakingOver(place, limits, by_hand, allow_network, lock_timeout_s, progress).run()
+        finally:
+            place.close()
 
 
 class _TakingOver:
@@ -278,6 +271,7 @@ class _TakingOver:
         if active and self._by_hand:
             with place.alone(self._timeout_s):
                 place.sweep()
+                place.clear_stale_lock()
                 place.remove_marker()
         if legacy.status == "missing":
             return TakeOver("already_directory" if active else "missing", place.store_path)
@@ -358,8 +352,12 @@ class _Staging:
         # Whoever sweeps takes a staging directory whose lock is free for abandoned.
         if not take_flock(self._fs, place.clock, directory.fd, 0):
             raise LockTimeout(
-                f"{directory.path}: another process has locked it; try again", session=None, holder_pid=None,
-                holder="another process", held_s=None, waited_s=0.0,
+                f"{directory.path}: another process has locked it; try again",
+                session=None,
+                holder_pid=None,
+                holder="another process",
+                held_s=None,
+                waited_s=0.0,
             )
         self._fs.fchmod(directory.fd, 0o700)
         self._adopt_owner()
@@ -369,9 +367,7 @@ class _Staging:
         name = journal.create_journal(directory, header, at_ms)
         self._state = State(1, at_ms, header.store_id, name, "lowercase")
         write_state(directory, self._state)
-        self._files = SessionFiles(
-            directory, place.clock, limits.entry_bytes, hashed_only=ignores_case(directory)
-        )
+        self._files = SessionFiles(directory, place.clock, limits.entry_bytes, hashed_only=ignores_case(directory))
 
     def _adopt_owner(self) -> None:
         """What root builds must belong to whom the legacy file belongs to."""

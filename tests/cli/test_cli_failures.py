@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -16,6 +17,7 @@ from click.testing import CliRunner
 from sessiondir import SessionStore
 from sessiondir.cli import main
 from sessiondir.cli.app import COMMANDS
+from sessiondir.errors import DiskFull
 
 MAIN = "agent:main:main"
 
@@ -247,3 +249,31 @@ def test_help_imports_no_more_than_it_must() -> None:
         cwd=SOURCE,
         timeout=60,
     )
+
+
+def test_a_commit_that_stands_is_not_called_failed(
+    run: Run, store_path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk that stops the levelling at close is a warning; the commit is in the journal."""
+    close = SessionStore.close
+
+    def close_on_a_full_disk(store: SessionStore) -> None:
+        close(store)
+        raise DiskFull("nothing was changed", path=store.path, errno=errno.ENOSPC)
+
+    monkeypatch.setattr(SessionStore, "close", close_on_a_full_disk)
+    result = run("set", "bot:old", "label=x", "--store", store_path, "--json")
+    assert json.loads(result.stdout)["changes"] == [{"field": "label", "before": "no time", "after": "x"}]
+    assert "committed" in json.loads(result.stderr)["warning"]
+    assert "No space left" in run("delete", "bot:old", "--store", store_path).stderr
+    # A change that did fail is reported for its own reason.
+    assert "no session" in run("delete", "bot:old", "--store", store_path, code=10).stderr
+    monkeypatch.undo()
+    run("get", "bot:old", "--store", store_path, code=10)
+
+
+def test_warnings_are_json_with_json(run: Run, store_path: str) -> None:
+    """Each line of standard error is an object."""
+    result = run("set", MAIN, "model=1", "--store", store_path, "--json")
+    assert "model was text" in json.loads(result.stderr)["warning"]
+    assert run("set", MAIN, "model=m", "--store", store_path, "--json").stderr == ""

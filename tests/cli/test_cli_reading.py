@@ -63,6 +63,7 @@ def test_list_tells_of_more_beside_the_data(run: Run, store_path: str) -> None:
 def test_list_prefix(run: Run, store_path: str) -> None:
     """Only keys that begin so; none is no failure."""
     assert run("list", "agent:", "--store", store_path).stdout.count("\n") == 2
+    assert run("list", "AGENT:", "--store", store_path).stdout == ""
     nothing = run("list", "nope", "--store", store_path)
     assert nothing.stdout == ""
     assert "no sessions" in nothing.stderr

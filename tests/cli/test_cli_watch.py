@@ -42,12 +42,13 @@ def test_watch_prefix_and_limit(run: Run, store_path: str) -> None:
     assert json.loads(result.stdout)["version"] == 1
 
 
-def test_watch_prefix_follows_the_key_rule(run: Run, legacy_path: str) -> None:
+def test_a_prefix_follows_the_key_rule(run: Run, legacy_path: str) -> None:
     """In a store whose keys are lower-cased, the prefix is, too."""
     run("set", MAIN, "model=n", "--store", legacy_path)
     since = str(json.loads(run("info", "--json", "--store", legacy_path).stdout)["version"] - 1)
     result = run("watch", "--since", since, "--timeout", "0", "--prefix", "AGENT:", "--store", legacy_path)
     assert MAIN in result.stdout
+    assert MAIN in run("list", "AGENT:", "--store", legacy_path).stdout
 
 
 def test_watch_since_a_version_that_is_gone(run: Run, store_path: str) -> None:

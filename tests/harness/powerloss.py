@@ -51,16 +51,10 @@ class Played:
             first = mark if self.durability == "power" else 0
             yield tree, self.states[first : mark + 2]
 
-    def judge_all(self, rule: Rule, rng: random.Random, *, most: int = 60) -> tuple[int, list[str]]:
-        """How many images there are, and what is wrong with some of them."""
-        wrong = []
-        images = 0
-        for tree, allowed in self.images(rule, rng, most=most):
-            images += 1
-            complaint = complaint_about(tree, allowed, f"{self.scenario.name}, {rule}, image {images}")
-            if complaint is not None:
-                wrong.append(complaint)
-        return images, wrong
+    def judged(self, rule: Rule, rng: random.Random, *, most: int = 60) -> Iterator[str | None]:
+        """For each image what is wrong with it, or None."""
+        for number, (tree, allowed) in enumerate(self.images(rule, rng, most=most), 1):
+            yield complaint_about(tree, allowed, f"{self.scenario.name}, {rule}, image {number}")
 
 
 def complaint_about(tree: Tree, allowed: list[Sessions], why: str) -> str | None:

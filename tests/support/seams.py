@@ -11,10 +11,8 @@ from typing import Any
 from sessiondir.clock import Clock
 from sessiondir.fs import SYSTEM_FS, FileSystem
 
-CALLS = (
-    "open", "close", "pread", "pwrite", "ftruncate", "fstat", "stat", "fchmod", "fchown", "listdir", "mkdir",
-    "rmdir", "rename", "link", "unlink", "flock", "range_lock", "fsync", "fdatasync",
-)  # fmt: skip
+CALLS = tuple(name for name, value in vars(FileSystem).items() if isinstance(value, staticmethod))
+"""Every call that the package makes to the operating system."""
 
 Rule = Callable[[str, tuple[Any, ...]], None]
 

@@ -58,7 +58,7 @@ def _camel(name: str) -> str:
 
 
 class WarningPrinter(logging.Handler):
-    """Hands the library's warnings to standard error, in the form that errors have."""
+    """Hands warnings, the library's and ours, to standard error in the form that errors have."""
 
     def __init__(self, *, as_json: bool) -> None:
         super().__init__(logging.WARNING)
@@ -70,4 +70,4 @@ class WarningPrinter(logging.Handler):
         if self._as_json:
             output.note(output.json_text({"warning": message}, indent=None))
         else:
-            output.warn(message)
+            output.note(f"warning: {output.clean(message)}")

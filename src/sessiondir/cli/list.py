@@ -9,6 +9,7 @@ import click
 from sessiondir.cli import output
 from sessiondir.cli.options import examples, json_option, open_for_reading, store_option
 from sessiondir.cli.output import Column
+from sessiondir.cli.reading import normal_prefix
 
 if TYPE_CHECKING:
     from sessiondir.model import SessionInfo
@@ -60,6 +61,7 @@ def list_sessions(
     """
     items: list[SessionInfo] = []
     with open_for_reading(path) as store:
+        prefix = normal_prefix(store, prefix)
         while True:
             page = store.list(prefix=prefix, order=order, limit=limit, cursor=cursor)
             items += page.items

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
 from sessiondir.cli import output
+from sessiondir.errors import StoreError
 
 if TYPE_CHECKING:
     from sessiondir.store import SessionStore
@@ -112,10 +113,21 @@ def open_for_writing(path: str, lock_timeout: float) -> Iterator[SessionStore]:
     """
     from sessiondir.store import SessionStore
 
-    with SessionStore.open(path, create=False, lock_timeout=lock_timeout) as store:
-        unmigrated = not os.path.isdir(store.path)
-        try:
-            yield store
-        finally:
-            if unmigrated and os.path.isdir(store.path):
-                output.note(f"migrated the legacy store to {output.clean(store.path)}; see sessiondir info")
+    store = SessionStore.open(path, create=False, lock_timeout=lock_timeout)
+    unmigrated = not os.path.isdir(store.path)
+    try:
+        yield store
+    except BaseException:
+        # What went wrong first is what to report, not that closing failed for the same reason.
+        with suppress(StoreError):
+            store.close()
+        raise
+    try:
+        store.close()
+    except StoreError as exc:
+        # The change is committed and durable: to call it failed would have it made twice.
+        number = getattr(exc, "errno", None)
+        reason = os.strerror(number) if number else str(exc)
+        output.warn(f"committed, but the session files could not be brought level: {reason}; the journal has it")
+    if unmigrated and os.path.isdir(store.path):
+        output.warn(f"the legacy store was migrated to {store.path}; see sessiondir info")

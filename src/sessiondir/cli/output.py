@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import logging
 import os
 import re
 import sys
@@ -52,8 +53,8 @@ def note(text: str) -> None:
 
 
 def warn(text: str) -> None:
-    """Something that went otherwise than one may have expected."""
-    note(f"warning: {clean(text)}")
+    """Something that went otherwise than one may have expected; printed as the library's warnings are."""
+    logging.getLogger("sessiondir.cli").warning("%s", text)
 
 
 def on_terminal() -> bool:

@@ -17,6 +17,13 @@ def not_found(store: SessionStore, key: str) -> SessionNotFound:
     return SessionNotFound(f"there is no session {key!r} in {store.path}", session=key)
 
 
+def normal_prefix(store: SessionStore, prefix: str) -> str:
+    """``prefix`` as keys that begin with it are stored: lower-cased where the store's key rule says so."""
+    lower = prefix.lower()
+    # The question costs a look at every session file, and is seldom worth asking.
+    return lower if lower != prefix and store.info().key_rule == "lowercase" else prefix
+
+
 def read_session(store: SessionStore, key: str) -> tuple[dict[str, Any], int]:
     """The entry of a session and its version, which belong together. Raises ``SessionNotFound``."""
     for _ in range(_TRIES):

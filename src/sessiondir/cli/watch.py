@@ -9,7 +9,7 @@ import click
 
 from sessiondir.cli import output
 from sessiondir.cli.options import examples, json_option, open_for_reading, store_option
-from sessiondir.layout import js_trim
+from sessiondir.cli.reading import normal_prefix
 
 if TYPE_CHECKING:
     from sessiondir.model import Change
@@ -48,8 +48,7 @@ def watch(
     command fails and nothing is left out silently.
     """
     with open_for_reading(path) as store:
-        if store.info().key_rule == "lowercase":
-            prefix = js_trim(prefix).lower()
+        prefix = normal_prefix(store, prefix)
         changes = (change for change in store.watch(since, timeout=timeout) if change.key.startswith(prefix))
         for change in islice(changes, limit):
             output.echo(_json_line(change) if as_json else _line(change))
