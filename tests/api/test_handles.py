@@ -157,7 +157,7 @@ def test_a_long_journal_is_replaced_at_close(open_directory: Opener, store_path:
     """Closing leaves a short journal behind, however much was written."""
     store = open_directory()
     for number in range(40):
-        store.put("k", {"n": number, "x": "y" * 10_000})
+        store.put("k", {"n": number, "x": f"{number:010}" * 1000})
     store.close()
     (journal,) = Path(store_path).glob("journal-*")
     assert journal.name == "journal-2.jsonl"

@@ -14,7 +14,7 @@ HARD = [
     "a", "A", "é", "e\u0301", "a.", "a ", " a", "CON", "con", "NUL.txt", "COM¹", "a:b", "a/b", "a-b", "a\\b", "../x",
     "..", ".", "/etc/passwd", "session-YQ.json", "a\nb", "\x01", "😀", "ß", "SS", "İ", "ı", "K", "\u212a", "*?<>|",
     "-", "_", "~", "%2F", "x" * 120, "x" * 121, "x" * 143, "x" * 144, "x" * 255, "x" * 256, "x" * 2200,
-    "é" * 60, "é" * 61, "😀" * 1024, "agent:main:telegram:group:-100123:topic:7", "\u2028", "0", "00", "1", "01",
+    "é" * 60, "é" * 61, "😀" * 1024, "agent:main:telegram:group:-100123:topic:7", "\u2028x", '"', 'a"b', 'a\\"b', "\\", '"key":"a"', "0", "00", "1", "01",
     "hasOwnProperty", "toString", "__proto__x", "hash-" + "A" * 43,
 ]  # fmt: skip
 BAD: dict[str, tuple[Any, str]] = {
@@ -37,13 +37,18 @@ def test_g10_every_key_is_a_session_of_its_own(open_store: Opener, tmp_path: obj
     for number, key in enumerate(HARD):
         store.put(key, {"n": number})
     store.flush()
-    for reader in (store, open_store.elsewhere()):
+    other = open_store.elsewhere()
+    for reader in (store, other):
         assert {key: reader[key]["n"] for key in HARD} == {key: number for number, key in enumerate(HARD)}
         assert sorted(reader.keys()) == sorted(HARD)
         assert sorted(info.key for info in reader.list(limit=1000)) == sorted(HARD)
     assert os.listdir(str(tmp_path)) == ["sessions.d"]
+    for number, key in enumerate(HARD):
+        store.patch(key, {"m": number})
+    assert {key: other[key]["m"] for key in HARD} == {key: number for number, key in enumerate(HARD)}
     for key in HARD[::2]:
         assert store.delete(key) is True
+    assert [key for key in HARD if key in other] == HARD[1::2]
     store.close()
     assert sorted(open_store()) == sorted(HARD[1::2])
 

@@ -117,10 +117,14 @@ def test_cached_bytes_stay_within_the_budget(open_directory: Opener, cache_bytes
 
 
 def within_budget(store: Any, cache_bytes: int) -> bool:
-    """Whether the documents kept are what is counted, and no more than allowed beside the last one."""
-    documents = store._core.view.documents
-    kept = sum(len(json.dumps(doc.entry() or {}, separators=(",", ":"))) for doc in documents.values())
-    return len(documents) <= 1 or kept <= cache_bytes
+    """Whether the documents kept weigh what is counted, and no more than allowed beside the last one."""
+    cache = store._core.view.cache
+    documents = cache.documents.values()
+    assert cache.used_bytes >= sum(doc.weight for doc in documents)
+    if not documents:
+        assert cache.used_bytes == 0
+    kept = sum(len(json.dumps(doc.entry() or {}, separators=(",", ":"))) for doc in documents)
+    return len(documents) <= 1 or (cache.used_bytes <= cache_bytes and kept <= cache_bytes)
 
 
 def test_bookkeeping_does_not_grow_with_keys_once_they_are_level(open_directory: Opener) -> None:
@@ -131,6 +135,6 @@ def test_bookkeeping_does_not_grow_with_keys_once_they_are_level(open_directory:
         store.get(f"missing {number}")
     store.flush()
     view = store._core.view
-    assert len(view.documents) <= 1
-    assert (len(view.pending), len(view.dirty), len(view.lost)) == (0, 0, 0)
+    assert len(view.cache.documents) <= 1
+    assert (len(view.pending), len(view.dirty), len(view.lost), len(view._touched)) == (0, 0, 0, 0)
     assert store._core.keys._holds == {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import itertools
 import os
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ from typing import Any
 from harness.faulty import FaultFs
 from harness.story import QUIET, Scenario, Sessions, contents, judge, open_on
 from harness.trees import Tree, read_tree, session_files, write_tree
-from harness.watched import abandon, drop_cores
+from harness.watched import leave
 from sessiondir import SessionStore
 from sessiondir.errors import (
     DiskFull,
@@ -79,6 +80,7 @@ class _Attempt:
         self._states = failures.states
         self._fault = fault
         self.failed_call = ""
+        self._store: SessionStore | None = None
 
     def complaint(self, root: str, begin: Tree, kinds: Kinds) -> str | None:
         """Play the scenario with the fault; what is wrong afterwards, None if nothing is."""
@@ -94,10 +96,11 @@ class _Attempt:
                 _judge_untouched(path, before, self._scenario)
                 judge(path, allowed, "afterwards")
         except Exception as exc:
+            self.failed_call = self.failed_call or fs.failed_call
             text = f"{type(exc).__name__}: {exc}"
             return f"{self._scenario.name}: {self.failed_call}, {self._fault}: {text}"
         finally:
-            drop_cores(fs)
+            leave(self._store, fs)
         return None
 
     def _play(self, fs: FaultFs, path: str) -> list[Sessions]:
@@ -105,14 +108,14 @@ class _Attempt:
         done, store = 0, None
         error: StoreError | None = None
         try:
-            store = open_on(fs, path, **self._scenario.options)
+            store = self._store = open_on(fs, path, **self._scenario.options)
             for step in self._scenario.steps:
                 step.run(store)
                 done += 1
         except StoreError as exc:
-            error = exc
+            error = _bare(exc)
         except OSError as exc:
-            _leave(store, fs)
+            leave(store, fs)
             self.failed_call = fs.failed_call
             raise AssertionError(f"a bare {type(exc).__name__} came out of a call: {exc}") from exc
         if error is None:
@@ -124,11 +127,11 @@ class _Attempt:
         if isinstance(error, UNCHANGED):
             allowed = allowed[:1]
         if store is None:
-            assert not fs.open_fds, f"descriptors left by a failed open: {fs.open_fds}"
+            assert not leaked(fs), f"descriptors left by a failed open: {fs.open_fds}"
             return allowed
         allowed = self._go_on(store, allowed, error)
         store.close()
-        assert not fs.open_fds, f"descriptors left open after {error!r}: {fs.open_fds}"
+        assert not leaked(fs), f"descriptors left open after {type(error).__name__}: {fs.open_fds}"
         return allowed
 
     def _close(self, store: SessionStore | None, fs: FaultFs) -> None:
@@ -142,7 +145,7 @@ class _Attempt:
             raise AssertionError(f"a bare {type(exc).__name__} came out of close: {exc}") from exc
         self.failed_call = fs.failed_call
         fs.disarm()
-        assert not fs.open_fds, f"descriptors left open after close: {fs.open_fds}"
+        assert not leaked(fs), f"descriptors left open after close: {fs.open_fds}"
 
     def _go_on(self, store: SessionStore, allowed: list[Sessions], error: StoreError) -> list[Sessions]:
         """The cause is gone: the handle works again, unless a sync failed."""
@@ -158,12 +161,20 @@ class _Attempt:
         return allowed
 
 
-def _leave(store: SessionStore | None, fs: FaultFs) -> None:
-    abandon(store)
-    drop_cores(fs)
-    for fd in fs.open_fds:
-        os.close(fd)
-    fs.open_fds.clear()
+def _bare(exc: StoreError) -> StoreError:
+    """The error without the frames that it came through, which keep open files alive."""
+    for one in (exc.__cause__, exc.__context__):
+        if one is not None:
+            one.__traceback__ = one.__cause__ = one.__context__ = None
+    exc.__cause__ = exc.__context__ = None
+    return exc.with_traceback(None)
+
+
+def leaked(fs: FaultFs) -> set[int]:
+    """Descriptors that nothing will ever close."""
+    if fs.open_fds:
+        gc.collect()
+    return fs.open_fds
 
 
 def _judge_untouched(path: str, before: dict[str, bytes], scenario: Scenario) -> None:

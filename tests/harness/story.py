@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness.watched import QuickFs, abandon, drop_cores
+from harness.watched import QuickFs, leave
 from sessiondir import SessionStore
 from sessiondir.fs import FileSystem
 from sessiondir.model import Limits
@@ -81,9 +81,7 @@ def running(path: str) -> Sessions:
     store.patch(A, {"n": 7})
     store.put("agent:main:new", {"sessionId": "n-1", "n": 1})
     store.delete(B)
-    abandon(store)
-    drop_cores(fs)
-    close_all(fs)
+    leave(store, fs)
     return {A: BASE[A] | {"n": 7}, "agent:main:new": {"sessionId": "n-1", "n": 1}} | {
         key: BASE[key] for key in (QUIET, LONG_KEY)
     }
@@ -98,13 +96,6 @@ def torn(path: str) -> Sessions:
         file.seek(end if end >= 0 else os.path.getsize(file.name))
         file.write(b'{"v":99,"t":1,"ops":[{"op":"put","key":"agent:main:a","ent')
     return sessions
-
-
-def close_all(fs: QuickFs) -> None:
-    """Close what a dead process had open."""
-    for fd in fs.open_fds:
-        os.close(fd)
-    fs.open_fds.clear()
 
 
 def current_journal(path: str) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from harness.stopping import Dead, StopFs
+from harness.watched import QuickFs
 
 from migration.stores import SMALL_SESSIONS, leftovers, names, put_legacy, sessions
 from sessiondir import migration
@@ -22,8 +23,8 @@ def fresh(folder: Path) -> Path:
 def rolled_back(folder: Path) -> Path:
     """A legacy store that was a directory before."""
     path = put_legacy(folder)
-    migration.migrate(path)
-    migration.rollback(path)
+    migration.migrate(path, fs=QuickFs())
+    migration.rollback(path, fs=QuickFs())
     for name in names(folder, ".bak."):
         (folder / name).rename(folder.parent / f"{folder.name}-{name}")
     return path
@@ -57,7 +58,7 @@ def test_one_whole_store_wherever_it_is_killed(tmp_path: Path, prepare: Prepare,
         here = f"killed at call {number} ({fs.last})"
         states.add(((folder / "sessions.d").exists(), path.exists()))
         assert sessions(path) == SMALL_SESSIONS, here
-        again = migration.migrate(path)
+        again = migration.migrate(path, fs=QuickFs())
         assert again.outcome in ("migrated", "already_directory"), (here, again)
         assert sessions(path) == SMALL_SESSIONS, here
         (backup,) = names(folder, "sessions.json.bak.")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from harness.faulty import CLOSING, UNLOCKING, FaultFs
+from harness.watched import QuickFs
 
 from migration.stores import SMALL_SESSIONS, names, put_legacy, sessions
 from sessiondir import StoreError, migration
@@ -42,7 +43,7 @@ def legacy_store(folder: Path) -> Path:
 
 def directory_store(folder: Path) -> Path:
     path = put_legacy(folder)
-    migration.migrate(path)
+    migration.migrate(path, fs=QuickFs())
     return path
 
 

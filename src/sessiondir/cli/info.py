@@ -63,7 +63,7 @@ def _lines(facts: StoreInfo) -> list[tuple[str, str]]:
     level = "session files are level" if not behind else f"session files are {behind:,} commits behind, at most"
     lines = [
         ("store", facts.path),
-        ("store id", facts.store_id or "none yet: nothing was written since a layout-1 program made it"),
+        ("store id", facts.store_id or "none yet: this program has not written here"),
         ("layout version", str(facts.layout_version)),
         ("version", f"{facts.version:,} ({level})"),
         ("sessions", f"{facts.sessions:,}, {output.size_text(facts.session_bytes)} in session files"),

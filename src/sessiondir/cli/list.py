@@ -19,7 +19,7 @@ _COLUMNS = (
     Column("UPDATED", "time"),
     Column("VERSION", "number"),
     Column("SIZE", "size"),
-    Column("SESSION ID"),
+    Column("SESSION ID", gives_way=True),
 )
 
 

@@ -29,6 +29,7 @@ _UNSEEN: Final = "\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060
 _STEERING: Final = re.compile(f"[\x00-\x1f{_UNSEEN}]")
 _STEERING_IN_JSON: Final = re.compile(f"[{_UNSEEN}]")
 _SHORT: Final = 200
+_GAP: Final = 2
 
 
 def echo(text: str, *, err: bool = False, newline: bool = True) -> None:
@@ -159,10 +160,12 @@ class Column:
     """A column of a table.
 
     ``kind`` says what the values are: text, a plain number, bytes, or epoch milliseconds.
+    ``gives_way``: on a narrow terminal this one is cut before others are folded.
     """
 
     title: str
     kind: Literal["text", "number", "size", "time"] = "text"
+    gives_way: bool = False
 
 
 _ON_TERMINAL: Final[dict[str, Callable[[Any], str]]] = {
@@ -184,25 +187,38 @@ def _cell(column: Column, value: Any, *, terminal: bool) -> str:
 
 def print_table(columns: Sequence[Column], rows: Iterable[Sequence[Any]]) -> None:
     """A table on a terminal; through a pipe one line a row, full values between tabs, no title."""
-    if not on_terminal():
-        for row in rows:
-            echo(
-                "\t".join(_cell(column, value, terminal=False) for column, value in zip(columns, row, strict=True))
-            )
+    terminal = on_terminal()
+    cells = [
+        [_cell(column, value, terminal=terminal) for column, value in zip(columns, row, strict=True)]
+        for row in rows
+    ]
+    if terminal:
+        _draw(columns, cells)
         return
+    for line in cells:
+        echo("\t".join(line))
+
+
+def _draw(columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> None:
+    from rich.cells import cell_len
     from rich.table import Table
 
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for column in columns:
-        numeric = column.kind in ("number", "size")
+    widths = [
+        max(map(cell_len, texts)) for texts in zip([column.title for column in columns], *cells, strict=True)
+    ]
+    room = console().width - _GAP * (len(columns) - 1)
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, _GAP, 0, 0))
+    for number, column in enumerate(columns):
+        others = sum(widths[:number] + widths[number + 1 :])
         table.add_column(
             column.title,
-            justify="right" if numeric else "left",
-            overflow="fold",
-            no_wrap=column.kind != "text",
+            justify="right" if column.kind in ("number", "size") else "left",
+            overflow="ellipsis" if column.gives_way else "fold",
+            no_wrap=column.gives_way or column.kind != "text",
+            max_width=max(room - others, len(column.title)) if column.gives_way else None,
         )
-    for row in rows:
-        table.add_row(*(_cell(column, value, terminal=True) for column, value in zip(columns, row, strict=True)))
+    for line in cells:
+        table.add_row(*line)
     render(table)
 
 
