@@ -85,7 +85,7 @@ class Checkpointer:
         except OSError as exc:
             if isinstance(exc, StoreError):
                 raise
-            raise storage_error(exc, self._directory.path, "checkpoint") from exc
+            raise storage_error(exc, self._directory.path, "level") from exc
         finally:
             self._lock.release()
 

@@ -302,7 +302,13 @@ class Core:
                 self.fail(exc)
                 raise
         if checkpoint_interval_s <= 0:
-            self.checkpoint(_CLOSE_CHECKPOINT_S)
+            try:
+                self.checkpoint(_CLOSE_CHECKPOINT_S)
+            except DurabilityUnknown:
+                raise
+            except StoreError as exc:
+                # The commit stands in the journal; only the readable copy is late.
+                _log.error("checkpoint of %s: %s", self.directory.path, exc)
         elif not self._wake.is_set():
             self._schedule(checkpoint_interval_s)
 

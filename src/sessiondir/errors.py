@@ -247,11 +247,16 @@ class UnreadableFile(StorageError):
 
 
 def storage_error(exc: OSError, path: str, doing: str) -> StoreError:
-    """Translate an ``OSError`` met while ``doing`` something to ``path``."""
+    """Translate an ``OSError`` met while ``doing`` something to ``path``.
+
+    ``"read"`` and ``"level"`` (bringing session files level with the journal) have a meaning
+    of their own; anything else is a change that was not made.
+    """
     number = exc.errno
     text = f"{doing} {path}: {exc.strerror or exc}"
     if number in (_errno.ENOSPC, _errno.EDQUOT):
-        return DiskFull(f"{text}; nothing was changed, free some space and try again", path=path, errno=number)
+        after = "every commit is safe in the journal" if doing == "level" else "nothing was changed"
+        return DiskFull(f"{text}; {after}, free some space and try again", path=path, errno=number)
     if number in (_errno.EROFS, _errno.EACCES, _errno.EPERM) and doing != "read":
         return ReadOnlyStore(f"{text}; check the owner and mode of the directory", path=path, errno=number)
     if doing == "read":

@@ -252,6 +252,7 @@ class JournalFile:
         self.name = name
         self.path = directory.file_path(name)
         self.writable = writable
+        self.fd = -1  # for __del__, if opening fails
         self.fd = directory.open_fd(name, os.O_RDWR if writable else os.O_RDONLY)
         self.tail_checked = False
         self.size = 0

@@ -32,7 +32,7 @@ from sessiondir.journal import JournalFile
 from sessiondir.legacy import Alias, legacy_signature, read_legacy
 from sessiondir.model import Document, Limits
 from sessiondir.place import Place, translated
-from sessiondir.snapshot import Snapshot, all_keys, take_snapshot
+from sessiondir.snapshot import all_keys
 from sessiondir.takeover import LOCK_TIMEOUT_S, Outcome, Progress, is_rolled_back, take_over
 
 __all__ = (
@@ -313,7 +313,7 @@ def rollback(
     ):
         if dry_run:
             what_is_in_the_way(fs, clock, store_path, legacy_path, limits, overwrite=overwrite)
-            documents, warnings = _everything(core, take_snapshot(core))
+            documents, warnings = _everything(core)
             size = len(legacy_text(documents))
             warnings += _about_size(size, limits)
             return RollbackResult(
@@ -324,9 +324,8 @@ def rollback(
         core.checkpoint(lock_timeout, rotate_bytes=0)
         file = core.committer.lock(lock_timeout)
         try:
-            snapshot = take_snapshot(core)
-            documents, warnings = _everything(core, snapshot)
-            _level(core, snapshot)
+            documents, warnings = _everything(core)
+            _level(core)
             handed = roll_back(
                 fs,
                 clock,
@@ -334,7 +333,7 @@ def rollback(
                 legacy_path,
                 documents,
                 seal=functools.partial(_seal, core, file),
-                version=snapshot.version,
+                version=core.view.version,
                 limits=limits,
                 overwrite=overwrite,
                 lock_timeout_s=lock_timeout,
@@ -354,24 +353,36 @@ def rollback(
         )
 
 
-def _everything(core: Core, snapshot: Snapshot) -> tuple[list[Document], list[str]]:
-    """Every session that can be read, in the order of the file, and what a legacy file cannot hold."""
-    documents = in_javascript_order(doc for key in snapshot if (doc := snapshot.document(key)) is not None)
-    warnings = []
-    for key in snapshot.damaged:
-        try:
-            core.view.load(key)
-        except CorruptFile as exc:
-            warnings.append(f"session {key!r} was left out: {exc.reason}; its file stays in the backup")
-    known = {name for doc in documents for name in layout.session_file_names(doc.key)}
+def _everything(core: Core) -> tuple[list[Document], list[str]]:
+    """Every session, in the order of the file, and what a legacy file cannot hold.
+
+    Raises ``UnreadableFile``: a session that cannot be read *now* must not be left out.
+    """
+    warnings: list[str] = []
+    keys = dict.fromkeys(all_keys(core))
     for name in core.files.names():
-        if layout.is_hashed_name(name) and name not in known:
+        if layout.is_hashed_name(name):  # only the file tells the key
             try:
-                core.files.read_name(name)
+                keys.setdefault(core.files.read_name(name).key)
             except CorruptFile as exc:
                 warnings.append(f"{name} was left out: {exc.reason}; it stays in the backup")
             except FileNotFoundError:
                 continue  # deleted since it was listed
+    documents = []
+    for key in keys:
+        try:
+            doc = core.view.load(key)
+        except CorruptFile as exc:
+            warnings.append(f"session {key!r} was left out: {exc.reason}; its file stays in the backup")
+            continue
+        if doc.fields is not None:
+            documents.append(doc)
+    documents = in_javascript_order(documents)
+    return documents, warnings + _what_does_not_fit(documents)
+
+
+def _what_does_not_fit(documents: list[Document]) -> list[str]:
+    warnings = []
     extra = sum(1 for doc in documents if doc.extra)
     if extra:
         warnings.append(f"{extra} session files hold more than an entry; that stays in the backup alone")
@@ -380,7 +391,7 @@ def _everything(core: Core, snapshot: Snapshot) -> tuple[list[Document], list[st
         other = spellings.setdefault(layout.normalise_key(doc.key, "lowercase"), doc.key)
         if other != doc.key:
             warnings.append(f"{other!r} and {doc.key!r} are one session to the legacy program: the newer wins")
-    return documents, warnings
+    return warnings
 
 
 def _about_size(size: int, limits: Limits) -> list[str]:
@@ -389,12 +400,15 @@ def _about_size(size: int, limits: Limits) -> list[str]:
     return [f"the file has {size} bytes; migrating it again needs a higher limit than {limits.legacy_bytes}"]
 
 
-def _level(core: Core, snapshot: Snapshot) -> None:
+def _level(core: Core) -> None:
     """Write the session files that still lag behind, so that the backup is plain files. Commit lock held."""
     with core.view.mutex:
-        keys = [key for key in core.view.dirty if key not in snapshot.damaged]
-        version = core.view.version
-    core.files.write([snapshot.document(key) or Document(key, version, None, 0) for key in keys])
+        keys = list(core.view.dirty)
+    lagging = []
+    for key in keys:
+        with contextlib.suppress(CorruptFile):  # said already, and kept as it is
+            lagging.append(core.view.load(key))
+    core.files.write(lagging)
 
 
 def _seal(core: Core, file: JournalFile) -> None:

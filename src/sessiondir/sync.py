@@ -15,7 +15,7 @@ import zlib
 
 from sessiondir import layout
 from sessiondir.clock import Clock
-from sessiondir.errors import DurabilityUnknown
+from sessiondir.errors import DurabilityUnknown, StoreError
 from sessiondir.fs import FileSystem, range_request
 from sessiondir.journal import JournalFile
 from sessiondir.locks import Backoff, LockFile
@@ -67,8 +67,8 @@ class SyncGroup:
     def _take_up(self, file: JournalFile) -> None:
         status = self._fs.fstat(file.fd)
         self._identity = b"%b %d %d" % (self._boot, status.st_dev, status.st_ino)
+        self._synced = 0  # first: whoever finds the new file here must not find the old one's position
         self._journal = file
-        self._synced = 0
 
     def _sync_or_be_covered(self, file: JournalFile, position: int) -> None:
         lock = self._lock_file
@@ -95,7 +95,9 @@ class SyncGroup:
         view = self._view
         with view.mutex:
             if view.journal is file:
-                view.catch_up()  # what others appended meanwhile is covered by the same sync
+                # What others appended meanwhile is covered by the same sync.
+                with contextlib.suppress(OSError, StoreError):
+                    view.catch_up()
                 if view.journal is file:
                     position = max(position, view.end)
         try:

@@ -104,12 +104,17 @@ class View:
                     self.settle()
                     self._apply_text(file, text, self.end)
                 return
-            # Every commit of a finished journal is in the session files or in the next journal.
+            # Every commit of a finished journal is in the session files or in the next journal,
+            # so nobody needs these lines but a listener, who wants to hear of all.
+            if self.cache.listeners:
+                self.settle()
+                self._apply_text(file, text, self.end)
             self._touched.update(journal.keys_in(text))
             successor = self._follow(following, file)
             if successor is None:
                 self.finished = True
-                self.end += len(text)
+                if not self.cache.listeners:
+                    self.end += len(text)
                 self.settle()
                 return
             file = successor
@@ -162,10 +167,10 @@ class View:
 
     def settle(self) -> None:
         """Parse the backlog. Mutex held. Cost: some microseconds a line."""
-        start, self.backlog_from = self.backlog_from, self.end
+        start = self.backlog_from
         if start < self.end and self.journal is not None:
-            self._touched.clear()
             text = journal.read_range(self._fs, self.journal.fd, start, self.end)
+            self._touched.clear()
             self._apply_text(self.journal, text, start)
 
     def _is_touched(self, key: str) -> bool:

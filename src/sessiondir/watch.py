@@ -8,7 +8,7 @@ from sessiondir import journal
 from sessiondir.clock import Clock
 from sessiondir.commit import Moved
 from sessiondir.core import Core
-from sessiondir.errors import ChangesUnavailable
+from sessiondir.errors import ChangesUnavailable, StoreNotFound
 from sessiondir.journal import PEEK_BYTES, DamagedLine, JournalFile, Line
 from sessiondir.model import Change, Delete, Patch, Put
 
@@ -77,8 +77,15 @@ class ChangeReader:
                 with self._core.view.mutex:
                     self._core.view.catch_up()
                     current = self._core.view.journal
-                if current is None or current.header.base > self.version or self._core.view.finished:
-                    raise self._unavailable(self.version, current.header.base if current else 0) from None
+                    finished = self._core.view.finished
+                if current is None or finished:
+                    raise StoreNotFound(
+                        f"{self._core.directory.path}: the journal ended and no other follows: the store was "
+                        "rolled back or moved; open it again",
+                        path=self._core.directory.path,
+                    ) from None
+                if current.header.base > self.version:
+                    raise self._unavailable(self.version, current.header.base) from None
                 successor = JournalFile(self._core.directory, current.name, writable=False)
             self.close()
             self._file, self._at = successor, successor.start

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from sessiondir import CorruptFile
 from support.factories import Opener
-from support.files import session_path
+from support.files import session_name, session_path
+from support.seams import RuledFileSystem
 from support.seed import generator
 
 
@@ -72,6 +73,31 @@ def test_g5_a_snapshot_never_shows_half_a_commit(open_store: Opener) -> None:
         done.set()
         thread.join()
     assert versions == sorted(versions)
+
+
+def test_g5_a_session_file_that_is_newer_than_the_snapshot_is_not_mixed_in(
+    open_directory: Opener, store_path: str
+) -> None:
+    """G5: a commit that is written to its session file while a snapshot reads them is in it whole or not at all."""
+    moved = 0
+
+    def move_between(name: str, args: tuple[object, ...]) -> None:
+        nonlocal moved
+        if name == "open" and args[0] == session_name("b") and moved < 3:
+            moved += 1
+            with other.transaction("a", "b") as txn:
+                txn["a"] = {"n": txn["a"]["n"] - 1}
+                txn["b"] = {"n": txn["b"]["n"] + 1}
+            other.flush()
+
+    other = open_directory()
+    other.replace({"a": {"n": 100}, "b": {"n": 100}})
+    other.flush()
+    reader = open_directory.elsewhere(fs=RuledFileSystem(move_between), cache_bytes=0, read_only=True)
+    snapshot = reader.snapshot()
+    assert moved > 0
+    assert snapshot["a"]["n"] + snapshot["b"]["n"] == 200
+    assert max(snapshot.version_of(key) for key in snapshot) <= snapshot.version
 
 
 @pytest.mark.expect_findings(r"error entries/session-YQ\.json")

@@ -127,7 +127,9 @@ def test_the_examples_in_the_document_give_what_it_shows(tmp_path: Path) -> None
     programs = tmp_path / "bin"
     programs.mkdir()
     shim = programs / "sessiondir"
-    shim.write_text(f"#!{sys.executable}\nfrom sessiondir.cli import main\nmain()\n")
+    shim.write_text(
+        f"#!{sys.executable}\nfrom sessiondir.cli import main\nif __name__ == '__main__':\n    main()\n"
+    )
     shim.chmod(0o755)
     settings = {
         "PATH": f"{programs}:{os.environ['PATH']}",

@@ -46,7 +46,7 @@ def killed_at(path: Path, number: int, *, torn: bool = False) -> StopFs:
 def test_one_whole_store_wherever_it_is_killed(tmp_path: Path, prepare: Prepare, torn: bool) -> None:
     """Whichever call is the last one, all sessions are there at once, and the next run finishes cleanly."""
     (tmp_path / "0").mkdir()
-    total = len(killed_at(prepare(tmp_path / "0"), 0).calls)
+    total = killed_at(prepare(tmp_path / "0"), 0).count
     assert total > 50
     states = set()
     for number in range(1, total + 1):
@@ -71,7 +71,7 @@ def test_one_whole_store_wherever_it_is_killed(tmp_path: Path, prepare: Prepare,
 def test_an_interrupted_promotion_is_reported_as_a_migration(tmp_path: Path) -> None:
     """The run that only moves the legacy file away tells counts and backup as if it had done everything."""
     path = put_legacy(tmp_path)
-    calls = killed_at(path, 0).calls
+    calls = [call for call in killed_at(path, 0).calls if call != "close"]
     last_rename = len(calls) - calls[::-1].index("rename")
     folder = tmp_path / "again"
     folder.mkdir()

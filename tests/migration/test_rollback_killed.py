@@ -52,7 +52,7 @@ def remains(tmp_path: Path) -> Iterator[tuple[str, Path]]:
 
     def deaths() -> Iterator[tuple[str, Path]]:
         first = prepare_in(tmp_path / "0")
-        total = len(killed_at(first, 0).calls)
+        total = killed_at(first, 0).count
         assert total > 80
         for number in range(1, total + 1):
             path = prepare_in(tmp_path / f"{number}")

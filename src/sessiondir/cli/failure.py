@@ -48,7 +48,8 @@ def _explain(exc: BaseException) -> tuple[int, str, dict[str, Any]]:
     if isinstance(exc, OSError):
         message = f"{exc.filename or 'system call'}: {exc.strerror or exc}"
         return exit_codes.SYSTEM, message, {"errno": exc.errno}
-    text = f"unexpected {type(exc).__name__}: {exc}; please report it, with what {DEBUG_VARIABLE}=1 shows"
+    what = " ".join(str(exc).split())
+    text = f"unexpected {type(exc).__name__}: {what}; please report it, with what {DEBUG_VARIABLE}=1 shows"
     return exit_codes.UNEXPECTED, text, {}
 
 

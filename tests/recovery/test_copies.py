@@ -1,0 +1,123 @@
+"""G8, G12: a copy of a live store mixes moments, and is a store all the same (F28)."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+
+from harness.powerloss import scratch
+from harness.story import A, B, NEVER, Sessions, at_rest, contents, errors_of, open_on
+from harness.trees import Tree, read_tree, write_tree
+from harness.watched import QuickFs, leave
+from sessiondir.model import Limits
+from sessiondir.view import View
+
+_STEPS = 14
+
+
+def _history(folder: str, rotate: bool) -> tuple[list[Tree], list[Sessions]]:
+    """What a busy store's directory and its sessions were, moment after moment; sessions are never deleted."""
+    path = f"{folder}/sessions.d"
+    at_rest(path)
+    fs = QuickFs()
+    store = open_on(fs, path, checkpoint_interval=NEVER, limits=Limits(journal_bytes=1 if rotate else 1 << 20))
+    trees, states = [read_tree(folder)], [contents(store)]
+    for number in range(1, _STEPS):
+        if number % 4 == 0:
+            store.flush()
+        elif number % 4 == 1:
+            store.patch(A, {"n": number})
+        elif number % 4 == 2:
+            store.put(B, {"n": number, "only": {str(number): 1}})
+        else:
+            store.put(f"new {number}", {"n": number})
+        trees.append(read_tree(folder))
+        states.append(contents(store))
+    leave(store, fs)
+    return trees, states
+
+
+def _mixed(trees: list[Tree], journal: int, state: int, entries: int) -> Tree:
+    """The journals of one moment, the state file of a second, the session files of a third."""
+
+    def part(name: str) -> int:
+        name = name.removeprefix("sessions.d/")
+        return entries if name.startswith("entries") else state if name == "state.json" else journal
+
+    names = {name for tree in (trees[journal], trees[state], trees[entries]) for name in tree}
+    return {name: trees[part(name)][name] for name in names if name in trees[part(name)]}
+
+
+def _complaint(tree: Tree, states: list[Sessions], moments: tuple[int, int, int]) -> str | None:
+    """A session is whole if it is one that existed; it may not be older than the oldest part of the copy."""
+    oldest = min(moments)
+    with scratch() as folder:
+        write_tree(f"{folder}/copy", tree)
+        path = f"{folder}/copy/sessions.d"
+        try:
+            if errors := errors_of(path):
+                return f"check says {errors}"
+            with open_on(QuickFs(), path) as store:
+                found = contents(store)
+                for key in {*states[oldest], *found}:
+                    allowed: list[Any] = [state.get(key) for state in states[oldest:]]
+                    if found.get(key) not in allowed:
+                        return f"session {key!r} is {found.get(key)}, which it never was since moment {oldest}"
+                store.put("copy", {"n": 1})
+                assert contents(store) == found | {"copy": {"n": 1}}
+            with open_on(QuickFs(), path) as store:
+                assert contents(store) == found | {"copy": {"n": 1}}
+            if errors := errors_of(path):
+                return f"after a commit, check says {errors}"
+        except Exception as exc:
+            return f"{type(exc).__name__}: {exc}"
+    return None
+
+
+def _complaints(rotate: bool) -> tuple[int, list[str]]:
+    wrong, tried = [], 0
+    with scratch() as folder:
+        trees, states = _history(folder, rotate)
+    for moments in itertools.product(range(0, _STEPS), repeat=3):
+        journal, state, entries = moments
+        tree = _mixed(trees, journal, state, entries)
+        if not _chain_is_there(tree):
+            continue  # a copying program reports a file that vanished
+        tried += 1
+        complaint = _complaint(tree, states, moments)
+        if complaint is not None:
+            wrong.append(f"journal of {journal}, state of {state}, entries of {entries}: {complaint}")
+    return tried, wrong
+
+
+def _chain_is_there(tree: Tree) -> bool:
+    state = tree["sessions.d/state.json"]
+    assert state is not None
+    return any(name.encode() in state for name in _journals(tree))
+
+
+def _journals(tree: Tree) -> list[str]:
+    return [name.removeprefix("sessions.d/") for name in tree if "/journal-" in name]
+
+
+@pytest.mark.parametrize("rotate", [False, True], ids=["one journal", "rotations"])
+def test_every_mixture_of_moments_is_a_store(rotate: bool) -> None:
+    """G12: journal, state file and session files of different moments give whole sessions, none older than the oldest part."""
+    tried, wrong = _complaints(rotate)
+    assert tried > 100
+    assert not wrong, f"{len(wrong)} of {tried}\n" + "\n".join(wrong[:6])
+
+
+def test_replay_without_the_version_rule_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    """G12: the test above would notice a replay that applies commits the session file already holds."""
+    real = View._replay
+
+    def forgetful(self: View, key: str, stored: Any, problem: Any) -> Any:
+        if stored is not None:
+            stored.version = 0
+        return real(self, key, stored, problem)
+
+    monkeypatch.setattr(View, "_replay", forgetful)
+    assert _complaints(rotate=False)[1]
