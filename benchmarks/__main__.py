@@ -21,8 +21,9 @@ _RESULTS = Path(__file__).resolve().parent / "results"
 def main() -> int:
     """Run the parts that were asked for; 1 if an acknowledged operation was lost."""
     options = _parse()
-    # A terminated run must unmount its image, too.
+    # Whichever way a run is ended, it must unmount its image.
     signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGINT, _interrupt)
     started = time.monotonic()
     try:
         with place.choose(options.dir, options.image) as where, Workers(contention.MOST_WRITERS) as workers:

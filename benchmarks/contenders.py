@@ -67,7 +67,7 @@ class Ours:
     def updated_at(self, key: str) -> int:
         at = self.store.updated_at(key)
         assert at is not None
-        return at
+        return int(at)
 
     def fill(self, entries: Mapping[str, Entry]) -> None:
         for key, entry in entries.items():

@@ -7,6 +7,7 @@ the operations acknowledged to the callers.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -97,19 +98,15 @@ def _run_once(workers: Workers, place: Path, cell: Cell, name: str, seconds: flo
     here.mkdir()
     try:
         keys = sorted({key for writer in range(cell.writers) for key in cell.keys(writer)})
-        filler = CONTENDERS[name](here, "process")
-        filler.fill({key: make_entry(cell.size, seed) for seed, key in enumerate(keys)})
-        filler.close()
+        with contextlib.closing(CONTENDERS[name](here, "process")) as filler:
+            filler.fill({key: make_entry(cell.size, seed) for seed, key in enumerate(keys)})
         jobs = [
             Job(name, here, cell.durability, cell.op, cell.keys(writer), seconds) for writer in range(cell.writers)
         ]
         run = _figures(workers.run(jobs), seconds)
-        reader = CONTENDERS[name](here, "process")
-        try:
+        with contextlib.closing(CONTENDERS[name](here, "process")) as reader:
             run.found = reader.counters()
             problems = reader.problems()
-        finally:
-            reader.close()
     finally:
         shutil.rmtree(here)
     if run.found != run.acknowledged or problems:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
 from collections.abc import Callable
@@ -29,9 +30,8 @@ def measure_growth(place: Path, sizes: tuple[int, ...], progress: Callable[[str]
             here = place / "growth"
             here.mkdir()
             try:
-                contender = contender_of(here, "process")
-                contender.fill(entries)
-                contender.close()
+                with contextlib.closing(contender_of(here, "process")) as filler:
+                    filler.fill(entries)
                 row[name] = _operations(lambda: contender_of(here, "process"), list(entries))  # noqa: B023 - used at once
             finally:
                 shutil.rmtree(here)

@@ -7,6 +7,7 @@ transaction is, which is how a read-modify-write is safe there without retrying.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -39,18 +40,16 @@ def _run(workers: Workers, place: Path, name: str, held: bool, seconds: float) -
     here.mkdir()
     try:
         keys = {"same": ("b", "c", "d"), "other": ("e", "f", "g")}
-        contender = CONTENDERS[name](here, "process")
         everything = (_HELD, *keys["same"], *keys["other"])
-        contender.fill({key: make_entry(SMALL, seed) for seed, key in enumerate(everything)})
-        contender.close()
+        with contextlib.closing(CONTENDERS[name](here, "process")) as filler:
+            filler.fill({key: make_entry(SMALL, seed) for seed, key in enumerate(everything)})
         jobs = [
             Job(name, here, "process", "update", keys["same"], seconds, _PACE_S, _HELD if held else None),
             Job(name, here, "process", "update", keys["other"], seconds, _PACE_S),
         ]
         outcomes = workers.run(jobs)
-        reader = CONTENDERS[name](here, "process")
-        found = reader.counters()
-        reader.close()
+        with contextlib.closing(CONTENDERS[name](here, "process")) as reader:
+            found = reader.counters()
     finally:
         shutil.rmtree(here)
     acknowledged = sum(outcome.acknowledged for outcome in outcomes)

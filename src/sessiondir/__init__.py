@@ -9,38 +9,42 @@ with SessionStore.open("sessions.d") as store:
 
 from __future__ import annotations
 
-from sessiondir.errors import (
-    ChangesUnavailable,
-    ConflictError,
-    CorruptFile,
-    CorruptionError,
-    DiskFull,
-    DurabilityUnknown,
-    EntryTooLarge,
-    FormatTooNew,
-    InvalidEntry,
-    InvalidInput,
-    InvalidKey,
-    InvalidOption,
-    InvalidPath,
-    LockTimeout,
-    MigrationError,
-    NotFoundError,
-    ReadOnlyStore,
-    ReentrantUpdate,
-    SessionNotFound,
-    StorageError,
-    StoreClosed,
-    StoreError,
-    StoreNotFound,
-    UnreadableFile,
-    UnsafeDirectory,
-    UnsupportedFileSystem,
-)
-from sessiondir.model import UNSET, Change, Finding, Limits, Page, SessionInfo, StoreInfo
-from sessiondir.snapshot import Snapshot
-from sessiondir.store import SessionStore
-from sessiondir.transaction import StoreEdit, Transaction
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sessiondir.errors import (
+        ChangesUnavailable,
+        ConflictError,
+        CorruptFile,
+        CorruptionError,
+        DiskFull,
+        DurabilityUnknown,
+        EntryTooLarge,
+        FormatTooNew,
+        InvalidEntry,
+        InvalidInput,
+        InvalidKey,
+        InvalidOption,
+        InvalidPath,
+        LockTimeout,
+        MigrationError,
+        NotFoundError,
+        ReadOnlyStore,
+        ReentrantUpdate,
+        SessionNotFound,
+        StorageError,
+        StoreClosed,
+        StoreError,
+        StoreNotFound,
+        UnreadableFile,
+        UnsafeDirectory,
+        UnsupportedFileSystem,
+    )
+    from sessiondir.model import UNSET, Change, Finding, Limits, Page, SessionInfo, StoreInfo
+    from sessiondir.snapshot import Snapshot
+    from sessiondir.store import SessionStore
+    from sessiondir.transaction import StoreEdit, Transaction
 
 __version__ = "0.1.0"
 
@@ -84,3 +88,24 @@ __all__ = [
     "UnsupportedFileSystem",
     "__version__",
 ]
+
+# Names are loaded when first used: the command needs few of them to print its help.
+_HOMES = {
+    "model": ("UNSET", "Change", "Finding", "Limits", "Page", "SessionInfo", "StoreInfo"),
+    "snapshot": ("Snapshot",),
+    "store": ("SessionStore",),
+    "transaction": ("StoreEdit", "Transaction"),
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOME.get(name, 'errors')}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -14,7 +14,6 @@ from sessiondir.fs import FileSystem
 from sessiondir.legacy import LegacyFile, legacy_signature, read_legacy
 from sessiondir.model import Document, Limits, Page
 from sessiondir.snapshot import Order, Snapshot, info_of, page_of
-from sessiondir.takeover import take_over
 
 
 class Unmigrated:
@@ -78,6 +77,9 @@ class Unmigrated:
 
         Raises ``MigrationError`` naming what is in the way; the legacy file still stands.
         """
+        # Needed once in a store's life, so not at every program's start.
+        from sessiondir.takeover import take_over  # noqa: PLC0415
+
         result = take_over(self._fs, self._clock, self.legacy_path, self._path, self._limits)
         if result.outcome not in ("migrated", "already_directory", "skipped_empty", "missing"):
             reason = "; ".join(result.warnings) or result.outcome
