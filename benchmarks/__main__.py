@@ -65,12 +65,19 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
+def _suffix(options: argparse.Namespace) -> str:
+    parts = [] if set(options.part) == set(PARTS) else options.part
+    return "".join(f"-{word}" for word in (*(["quick"] if options.quick else []), *parts))
+
+
 def _measure(options: argparse.Namespace, where: place.Place, workers: Workers, started: float) -> dict[str, Any]:
     def progress(text: str) -> None:
         print(f"[{time.monotonic() - started:5.0f} s] {text}", flush=True)
 
     results: dict[str, Any] = {
         "machine": report.machine_facts(where.description),
+        # A partial or short run never replaces the results of a whole one.
+        "suffix": _suffix(options),
         "rounds": options.rounds,
         "seconds": options.seconds,
     }

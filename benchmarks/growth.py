@@ -89,13 +89,14 @@ def measure_bytes(place: Path) -> dict[str, int]:
         ours.fill({key: entry})
         directory = here / "sessions.d"
         found = {"entry": LARGE}
-        for name, step in {
+        steps: dict[str, Callable[[], object]] = {
             "patch_one_field": lambda: ours.patch(key, 1),
             "update_one_field": lambda: ours.bump(key),
             "patch_unchanged": lambda: ours.patch(key, 2),
             "update_unchanged": lambda: ours.modify(key, lambda entry: entry),
             "put_unchanged": lambda: ours.store.put(key, entry | {"counter": 2}),
-        }.items():
+        }
+        for name, step in steps.items():
             before = _journal_bytes(directory)
             step()
             found[name] = _journal_bytes(directory) - before

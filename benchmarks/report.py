@@ -160,10 +160,11 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def save(results: dict[str, Any], text: str, directory: Path) -> Path:
-    """Write text and JSON, named by date and commit; the path of the text."""
+    """Write text and JSON, named by date, commit and what was left out; the path of the text."""
     directory.mkdir(parents=True, exist_ok=True)
     facts = results["machine"]
     name = f"{facts['date'][:10]}-{facts['commit'] or time.strftime('%H%M%S', time.gmtime())}"
+    name += results["suffix"]
     (directory / f"{name}.json").write_text(json.dumps(results, indent=1) + "\n")
     path = directory / f"{name}.txt"
     path.write_text(text)

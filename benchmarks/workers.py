@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import os
 import signal
 import threading
 import time
@@ -135,7 +136,8 @@ def _work(pipe: Connection) -> None:
             contender.close()
             pipe.send(time.monotonic() - begun)
     except (EOFError, ConnectionError):
-        return  # the parent has ended, or another worker's failure ended the run
+        # The parent has ended the run and removed the store: no handle may be closed in order now.
+        os._exit(0)
     except Exception:
         with contextlib.suppress(ConnectionError):
             pipe.send(traceback.format_exc())

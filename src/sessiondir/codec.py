@@ -26,12 +26,20 @@ Fields = dict[str, Any]
 MAX_SAFE_DEPTH = 200
 """Nesting that is written; every reader this project knows of can follow it."""
 
+MAX_GROWTH = 4
+_PLAIN_INT = 1 << 63
+_MAX_INT_BITS = 14_000
+"""Just below what Python parses by default (4,300 digits)."""
+
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder()
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _CONTAINERS = frozenset((dict, list))
-_PLAIN_SCALARS = frozenset((str, int, bool, type(None)))
+_PLAIN_SCALARS = frozenset((str, bool, type(None)))
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
+_EMPTY = re.compile(rb"\[\]|\{\}")
+_NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
 class DecodeError(ValueError):
@@ -81,11 +89,23 @@ def encode(value: Any, where: str = "") -> bytes:
     """Compact JSON text that reads back equal to ``value``. Raises ``EncodeError``."""
     try:
         data = _encoder.encode(value)
-        if _decoder.decode(data) == value:
+        if _decoder.decode(data) == value and not _is_too_deep(data):
             return data
     except (msgspec.MsgspecError, TypeError, ValueError, RecursionError):
         pass
     return _encode_plain(to_plain(value, where))
+
+
+def _is_too_deep(data: bytes) -> bool:
+    """Whether JSON text nests deeper than ``MAX_SAFE_DEPTH``; cheap for text with few brackets."""
+    if data.count(b"[") + data.count(b"{") <= MAX_SAFE_DEPTH:
+        return False
+    shape = _STRING.sub(b"", data).translate(None, _NOT_BRACKETS)
+    for _ in range(MAX_SAFE_DEPTH):
+        shape = _EMPTY.sub(b"", shape)  # one level goes with each round
+        if not shape:
+            return False
+    return True
 
 
 def _encode_plain(value: Any) -> bytes:
@@ -113,6 +133,8 @@ def to_plain(value: Any, where: str = "", depth: int = 0) -> Any:
     if isinstance(value, str):
         return str.__str__(value)
     if isinstance(value, int):
+        if value.bit_length() > _MAX_INT_BITS:
+            raise EncodeError(where, f"an integer of {value.bit_length()} bits; readers take {_MAX_INT_BITS}")
         return int(value)
     if isinstance(value, float):
         if not math.isfinite(value):
@@ -135,7 +157,7 @@ def to_value(name: str, value: Any) -> Any:
     kind = type(value)
     if kind in _PLAIN_SCALARS:
         return value
-    if kind is float and math.isfinite(value):
+    if (kind is int and -_PLAIN_INT < value < _PLAIN_INT) or (kind is float and math.isfinite(value)):
         return value
     data = encode(value, name)
     return data if data[:1] in b"{[" else decode(data)
@@ -191,7 +213,9 @@ def difference(fields: Fields, entry: Mapping[str, Any]) -> tuple[Fields, tuple[
             continue
         shared += 1
         if value is not stored and not same(stored, name, value):
-            set_[name] = to_value(name, value)
+            new = to_value(name, value)
+            if type(new) is not type(stored) or new != stored:  # a relative of the type may be equal after all
+                set_[name] = new
     if shared == len(fields):
         return set_, ()
     return set_, tuple(name for name in fields if name not in entry)
@@ -266,9 +290,14 @@ def field_from_raw(raw: bytes) -> Any:
 
 
 def indent(data: bytes) -> bytes:
-    """The same JSON text laid out for people, two spaces a level, with a final line feed."""
+    """The same JSON text laid out for people, two spaces a level, with a final line feed.
+
+    Left as it is where that would make it more than ``MAX_GROWTH`` times as long: deeply
+    nested data can grow a hundredfold, and nobody reads it.
+    """
     try:
-        return msgspec.json.format(data, indent=2) + b"\n"
+        laid_out = msgspec.json.format(data, indent=2)
     except msgspec.MsgspecError:
         text = json.dumps(_decode_tolerantly(data), ensure_ascii=False, allow_nan=False, indent=2)
-        return _escape_surrogates(text) + b"\n"
+        laid_out = _escape_surrogates(text)
+    return (laid_out if len(laid_out) <= MAX_GROWTH * len(data) + 1024 else data) + b"\n"

@@ -188,6 +188,11 @@ def create_directory(fs: FileSystem, path: str) -> None:
         create_directory(fs, parent)
         with contextlib.suppress(FileExistsError):
             fs.mkdir(path, 0o700)
+    fd = fs.open(path, _DIRECTORY)
+    try:
+        fs.fchmod(fd, 0o700)  # whatever the umask took away
+    finally:
+        fs.close(fd)
     fd = fs.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         durable.sync_directory(fs, fd)

@@ -16,9 +16,6 @@ from sessiondir.directory import StoreDirectory
 from sessiondir.errors import CorruptFile, StoreError
 from sessiondir.model import Document, put_document
 
-# Indentation and the members around the entry; generous, so that only the entry limit decides.
-_OVERHEAD = 4
-
 
 def encode_document(doc: Document) -> bytes:
     """The bytes of a session file."""
@@ -81,7 +78,7 @@ class SessionFiles:
     ) -> None:
         self._directory = directory
         self._clock = clock
-        self._limit = entry_limit * _OVERHEAD + (1 << 16)
+        self._limit = entry_limit * codec.MAX_GROWTH + (1 << 16)
         self._hashed_only = hashed_only
         self.default_version = 0
         """Version of documents that carry none: what the layout-1 state file says."""
@@ -144,42 +141,49 @@ class SessionFiles:
         """
         fs, owner = self._directory.fs, self._directory.owner
         dir_fd = self._directory.subdirectory(layout.ENTRIES, create=True)
-        written: list[tuple[str, str]] = []
+        written: list[tuple[str, Document]] = []
+        stands: dict[str, str] = {}
         try:
             for doc in docs:
                 if doc.fields is not None:
                     temporary = durable.write_temporary(fs, dir_fd, encode_document(doc), owner)
-                    written.append((temporary, doc.key))
+                    written.append((temporary, doc))
             # One after the other: the first sync commits the file system's transaction for all of them.
             for temporary, _ in written:
                 durable.sync_file(fs, dir_fd, temporary)
             while written:
-                self._rename(dir_fd, *written[0])
+                temporary, doc = written[0]
+                stands[doc.key] = self._rename(dir_fd, temporary, doc.key)
                 written.pop(0)
             for doc in docs:
-                self._remove_other_names(dir_fd, doc)
+                self._remove_other_names(dir_fd, doc.key, stands.get(doc.key))
             durable.sync_directory(fs, dir_fd)
         finally:
             for temporary, _ in written:
                 self._remove_names(dir_fd, (temporary,))
 
-    def _rename(self, dir_fd: int, temporary: str, key: str) -> None:
+    def _rename(self, dir_fd: int, temporary: str, key: str) -> str:
+        """Put a written file in its place; the name it got."""
         rename = self._directory.fs.rename
-        names = self._names(key)
+        name, *others = self._names(key)
         try:
-            rename(temporary, names[0], src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+            rename(temporary, name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
         except IsADirectoryError:
             reason = "a directory stands in place of a session file"
-            quarantine.set_aside(self._directory, self._clock, names[0], reason, layout.ENTRIES)
-            rename(temporary, names[0], src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+            quarantine.set_aside(self._directory, self._clock, name, reason, layout.ENTRIES)
+            rename(temporary, name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
         except OSError as exc:
-            if exc.errno != errno.ENAMETOOLONG:
+            if exc.errno != errno.ENAMETOOLONG or not others:
                 raise
-            rename(temporary, names[-1], src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+            name = others[0]
+            rename(temporary, name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+        return name
 
-    def _remove_other_names(self, dir_fd: int, doc: Document) -> None:
-        """Remove what would still show an older state of a session just written or deleted."""
-        for name in self._names(doc.key)[doc.fields is not None :]:
+    def _remove_other_names(self, dir_fd: int, key: str, stands: str | None) -> None:
+        """Remove what would still show an older state of a session just written, or deleted."""
+        for name in self._names(key):
+            if name == stands:
+                continue
             if self._hashed_only and not layout.is_hashed_name(name):
                 # Where case is ignored this plain name may be another session's file.
                 try:

@@ -35,9 +35,7 @@ from typing import Any, ClassVar
 
 
 def _rebuild(cls: type[StoreError], message: str, facts: dict[str, Any]) -> StoreError:
-    error = cls.__new__(cls)
-    StoreError.__init__(error, message, **facts)
-    return error
+    return cls(message, **facts)
 
 
 class StoreError(Exception):

@@ -54,6 +54,9 @@ class StoreHandle:
         self._clock = clock
         self._closed = False
         self._core: Core | None = None
+        self._attached: dict[str, object] = {}
+        self._tentative: set[tuple[int, str]] = set()
+        """Sessions that threads compute a first change of, while there is no store to lock them in."""
         self._listing: Listing | None = None
         self._unmigrated = Unmigrated(fs, clock, path, legacy_path, limits)
 
@@ -167,7 +170,7 @@ class StoreHandle:
             if self._closed:
                 raise closed_error()
             try:
-                self._core = open_core(
+                core = open_core(
                     self._fs,
                     self._clock,
                     self.path,
@@ -175,6 +178,11 @@ class StoreHandle:
                     self._keys,
                     allow_network=self._allow_network,
                 )
+                # Two threads may get here at once; setdefault is one step, so one use is counted.
+                mine = object()
+                if self._attached.setdefault("by", mine) is not mine:
+                    release_core(core)
+                self._core = core
             except FileNotFoundError:
                 return None
             except OSError as exc:

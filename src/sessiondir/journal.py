@@ -163,8 +163,10 @@ def _parse(data: bytes) -> _Line:
     if not _is_sound(data):
         raise DamagedLine("check sum does not match")
     try:
+        if not data.isascii():
+            data.decode()  # members that we skip must be text, too
         return _line_decoder.decode(data)
-    except msgspec.MsgspecError as exc:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as exc:
         return _parse_tolerantly(data, exc)
 
 

@@ -33,11 +33,12 @@ _STRIPES = 256
 class Backoff:
     """Waits between tries of a lock: give up the processor first, then sleep, 50 us up to ``longest_s``."""
 
-    __slots__ = ("_clock", "_longest_s", "_tries")
+    __slots__ = ("_clock", "_longest_s", "_pause_s", "_tries")
 
     def __init__(self, clock: Clock, longest_s: float = 0.001) -> None:
         self._clock = clock
         self._longest_s = longest_s
+        self._pause_s = 50e-6
         self._tries = 0
 
     def wait(self) -> None:
@@ -46,7 +47,17 @@ class Backoff:
         if self._tries <= _YIELDS:
             os.sched_yield()
         else:
-            self._clock.sleep(min(self._longest_s, 50e-6 * 1.3 ** (self._tries - _YIELDS)))
+            self._clock.sleep(self._pause_s)
+            self._pause_s = min(self._longest_s, self._pause_s * 1.3)
+
+
+def reentrant(key: str) -> ReentrantUpdate:
+    """The error of updating a session from inside its own callback."""
+    return ReentrantUpdate(
+        f"session {key!r} is being updated by this very thread; "
+        "use the value the callback was given, or update after it returned",
+        session=key,
+    )
 
 
 def take_flock(fs: FileSystem, clock: Clock, fd: int, timeout_s: float) -> bool:
@@ -87,6 +98,10 @@ class LockFile:
             self.fd = self._directory.open_fd(layout.LOCK, os.O_RDWR, create=True)
         except FileNotFoundError as exc:
             raise storage_error(exc, self._directory.file_path(layout.LOCK), "create") from exc
+
+    def was_removed(self) -> bool:
+        """Whether the file has lost its name: then another process locks another file. One system call."""
+        return self._fs.fstat(self.fd).st_nlink == 0
 
     def reopen_if_unlinked(self) -> None:
         """Notice that somebody removed the lock file: two inodes would not exclude each other."""
@@ -202,11 +217,16 @@ class ByteLock:
             return False
         try:
             backoff = Backoff(self._clock, 0.005)
-            while not self._file.try_byte(self._position, self._request):
-                if self._clock.monotonic() >= deadline:
+            while True:
+                if self._file.try_byte(self._position, self._request):
+                    if not self._file.was_removed():
+                        break
+                    self._file.reopen_if_unlinked()
+                elif self._clock.monotonic() >= deadline:
                     self._thread.release()
                     return False
-                backoff.wait()
+                else:
+                    backoff.wait()
         except BaseException:
             self._thread.release()
             raise
@@ -252,7 +272,7 @@ class KeyLocks:
         if self._holders.setdefault(ref.key, mine) is not mine:
             self._wait_for_thread(ref, mine, timeout_s)
         try:
-            if not self._file.try_byte(ref.position, ref.lock):
+            if not self._file.try_byte(ref.position, ref.lock) or self._file.was_removed():
                 self._wait_for_process(ref, started, timeout_s)
         except BaseException:
             self._hand_over(ref)
@@ -284,11 +304,7 @@ class KeyLocks:
             if holder is mine:
                 return
             if holder[0] == mine[0]:
-                raise ReentrantUpdate(
-                    f"session {ref.key!r} is being updated by this very thread; "
-                    "use the value the callback was given, or update after it returned",
-                    session=ref.key,
-                )
+                raise reentrant(ref.key)
             gate.acquire()
             self._queues.setdefault(ref.key, _Queue()).waiters.append((mine[0], gate))
         try:
@@ -321,10 +337,12 @@ class KeyLocks:
         return next((t.name for t in threading.enumerate() if t.ident == ident), str(ident))
 
     def _wait_for_process(self, ref: KeyRef, started: float, timeout_s: float) -> None:
-        self._file.reopen_if_unlinked()
         backoff = Backoff(self._clock, 0.002)
         deadline = started + timeout_s
-        while not self._file.try_byte(ref.position, ref.lock):
+        while True:
+            self._file.reopen_if_unlinked()
+            if self._file.try_byte(ref.position, ref.lock) and not self._file.was_removed():
+                return
             if self._clock.monotonic() >= deadline:
                 pid = find_holder(self._file.fd, ref.position)
                 holder = f"process {pid}" if pid is not None else "another process"

@@ -14,7 +14,7 @@ from sessiondir import journal, layout, quarantine
 from sessiondir.clock import Clock
 from sessiondir.directory import StoreDirectory
 from sessiondir.entries import SessionFiles
-from sessiondir.errors import CorruptFile, StoreError
+from sessiondir.errors import CorruptFile, InvalidKey, StoreError
 from sessiondir.journal import Header, JournalFile
 from sessiondir.model import KeyRule
 from sessiondir.state import State, read_state, write_state
@@ -150,7 +150,11 @@ def _scan(files: SessionFiles) -> tuple[int, KeyRule | None]:
         except (StoreError, FileNotFoundError):
             continue  # check() reports it
         version = max(version, doc.version)
-        keys = "exact" if keys == "exact" or layout.normalise_key(doc.key, "lowercase") != doc.key else "lowercase"
+        try:
+            normal = layout.normalise_key(doc.key, "lowercase")
+        except InvalidKey:
+            continue  # planted by hand; check() reports it
+        keys = "exact" if keys == "exact" or normal != doc.key else "lowercase"
     return version, keys  # type: ignore[return-value]
 
 

@@ -13,6 +13,7 @@ from sessiondir import codec, layout
 from sessiondir.core import Core
 from sessiondir.errors import CorruptFile, InvalidOption, UnreadableFile
 from sessiondir.model import Document, Entry, Page, SessionInfo
+from sessiondir.view import View
 
 _log = logging.getLogger("sessiondir")
 Order = Literal["updated", "key"]
@@ -85,17 +86,37 @@ def _try_snapshot(core: Core) -> Snapshot | None:
         for key in all_keys(core):
             _collect(lambda key=key: view.peek(key), key, documents, damaged)  # type: ignore[misc]
         with view.mutex:
-            view.catch_up()
-            if view.epoch != epoch:
-                return None
-            for key, doc in changed.items():
-                documents.pop(key, None)
-                damaged.pop(key, None)
-                _collect(lambda key=key, doc=doc: doc or view.peek_locked(key), key, documents, damaged)  # type: ignore[misc]
-            return Snapshot(view.version, documents, damaged)
+            return _complete(view, epoch, changed, documents, damaged)
     finally:
         with view.mutex:
             view.cache.listeners.remove(remember)
+
+
+def _complete(
+    view: View,
+    epoch: int,
+    changed: dict[str, Document | None],
+    documents: dict[str, Document],
+    damaged: dict[str, str],
+) -> Snapshot | None:
+    """Bring what was collected to one version: read again what changed, until nothing read is newer."""
+    while True:
+        view.catch_up()
+        if view.epoch != epoch:
+            return None
+        again = list(changed)
+        changed.clear()
+        newest = 0
+        for key in again:
+            documents.pop(key, None)
+            damaged.pop(key, None)
+            _collect(lambda key=key: view.peek_locked(key), key, documents, damaged)  # type: ignore[misc]
+            if key in documents:
+                newest = max(newest, documents[key].version)
+        if newest <= view.version:
+            return Snapshot(view.version, documents, damaged)
+        # A session file was ahead of us: its commit may have changed others, too.
+        changed.update(dict.fromkeys(again))
 
 
 def _collect(

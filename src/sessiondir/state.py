@@ -23,6 +23,8 @@ _KNOWN = frozenset(
         "updatedAt",
         "storeId",
         "journal",
+        "position",
+        "inode",
         "keys",
         "migratedFrom",
         "requires",

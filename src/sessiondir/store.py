@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, TypeVar, overload
@@ -13,7 +14,7 @@ from sessiondir.core import closed_error
 from sessiondir.errors import InvalidOption, LockTimeout, SessionNotFound
 from sessiondir.handle import StoreHandle
 from sessiondir.info import describe
-from sessiondir.locks import HeldKeys
+from sessiondir.locks import HeldKeys, reentrant
 from sessiondir.model import (
     UNSET,
     Change,
@@ -32,6 +33,7 @@ from sessiondir.snapshot import Listing, Order, Snapshot, all_keys, take_snapsho
 from sessiondir.transaction import (
     StoreEdit,
     Transaction,
+    as_stored,
     check_entry,
     checked_patch,
     conflict,
@@ -306,7 +308,7 @@ class SessionStore(StoreHandle):
             if result is None:
                 return None, doc.entry()
             operation = operation_for(doc, check_entry(result), self._limits)
-            return operation, result if type(result) is dict else dict(result)
+            return operation, as_stored(result, operation)
 
         return self._change(key, compute, timeout, durability)[1]
 
@@ -338,7 +340,7 @@ class SessionStore(StoreHandle):
             # No directory yet: a change that changes nothing must not create or migrate one.
             name = self._normalise(key)
             doc = self._unmigrated.document(name) or missing_document(name)
-            operation, result = compute(doc)
+            operation, result = self._compute_unlocked(doc, compute)
             if operation is None:
                 return None, result
             core = self._writing()
@@ -370,6 +372,16 @@ class SessionStore(StoreHandle):
         core.settle(committed, level, self._interval)
         return committed.version, result
 
+    def _compute_unlocked(self, doc: Document, compute: _Compute[T]) -> tuple[Operation | None, T]:
+        mine = (threading.get_ident(), doc.key)
+        if mine in self._tentative:
+            raise reentrant(doc.key)
+        self._tentative.add(mine)
+        try:
+            return compute(doc)
+        finally:
+            self._tentative.discard(mine)
+
     # -- several sessions in one commit -----------------------------------------------------
 
     def transaction(self, *keys: str, timeout: float | None = None) -> Transaction:
@@ -399,6 +411,8 @@ class SessionStore(StoreHandle):
                 held.__exit__(None, None, None)
 
         def commit(operations: builtins.list[Operation], expected: dict[str, int]) -> int:
+            if self._closed:
+                raise closed_error()
             try:
                 committed = core.append(operations, expected, timeout_s, self._durability)
             except Moved as moved:
@@ -462,6 +476,9 @@ class SessionStore(StoreHandle):
         if not operations:
             return
         core = self._writing()
+        for operation in operations:
+            if operation.key in snapshot.damaged:
+                core.load_or_set_aside(operation.key)
         verify = (lambda: require_same_sessions(core, snapshot.version)) if edit.listed else None
         committed = core.append(operations, expected, self._lock_timeout, self._durability, verify)
         core.settle(committed, self._durability, self._interval)

@@ -97,6 +97,13 @@ def _check_size(doc: Document, limits: Limits) -> None:
         )
 
 
+def as_stored(entry: Mapping[str, Any], operation: Operation | None) -> Entry:
+    """``entry`` as reading it back gives it: what was written anew has plain types (tuples are lists)."""
+    written = operation.fields if type(operation) is Put else operation.set if type(operation) is Patch else {}
+    stored = {name: codec.decode(value) if type(value) is bytes else value for name, value in written.items()}
+    return {**entry, **stored}
+
+
 class Transaction(MutableMapping[str, Entry]):
     """Some sessions, to read and assign; leaving the block commits all changes as one.
 
@@ -118,11 +125,14 @@ class Transaction(MutableMapping[str, Entry]):
         self._limits = limits
         self._documents: dict[str, Document] = {}
         self._changed: dict[str, Document] = {}
-        self._open = False
+        self._open = self._used = False
         self.version: int | None = None
         """The commit's version, once the block was left; None if nothing changed."""
 
     def __enter__(self) -> Transaction:
+        if self._used:
+            raise RuntimeError("the transaction's block was left; start another one")
+        self._used = True
         load = self._begin()
         try:
             self._documents = {key: load(key) for key in dict.fromkeys(self._keys.values())}

@@ -275,15 +275,14 @@ class View:
         """Reopen the journal for writing. Mutex held."""
         if self.writable:
             return
-        self.writable = True
-        if self.journal is not None:
+        old = self.journal
+        if old is not None:
             try:
-                old = self.journal
-                file = JournalFile(self._directory, old.name, writable=True, assumed=old.header)
+                self.journal = JournalFile(self._directory, old.name, writable=True, assumed=old.header)
             except FileNotFoundError:
+                self.writable = True  # it was finished meanwhile: the next one is opened for writing
                 self.catch_up()
-                return
-            self.journal = file
+        self.writable = True
 
     # -- documents ------------------------------------------------------------------------
 

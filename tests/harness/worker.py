@@ -1,0 +1,168 @@
+"""What the other processes of the stress and kill tests do; run as ``python -m harness.worker NAME PATH JSON``.
+
+A worker writes one line for each thing it wants its parent to know, and ends when its
+standard input is closed or when it is done.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import select
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from sessiondir import SessionStore
+from sessiondir.model import Limits
+
+Options = dict[str, Any]
+
+
+def say(**facts: object) -> None:
+    """Tell the parent; a line is one write, so a kill leaves whole lines only."""
+    os.write(1, json.dumps(facts).encode() + b"\n")
+
+
+def told_to_stop() -> bool:
+    """Whether the parent closed our standard input."""
+    return bool(select.select([0], [], [], 0)[0])
+
+
+def _open(path: str, options: Options) -> SessionStore:
+    small = options.get("journal_bytes")
+    return SessionStore.open(
+        path,
+        durability=options.get("durability", "process"),
+        checkpoint_interval=options.get("checkpoint_interval", 0.05),
+        lock_timeout=options.get("lock_timeout", 30.0),
+        limits=Limits(journal_bytes=small) if small else None,
+    )
+
+
+def _more(entry: dict[str, Any]) -> dict[str, Any]:
+    return entry | {"n": entry.get("n", 0) + 1}
+
+
+def increments(path: str, options: Options) -> None:
+    """So many increments on one key."""
+    with _open(path, options) as store:
+        for _ in range(options["count"]):
+            store.update(options["key"], _more, create=True)
+
+
+def first_open(path: str, options: Options) -> None:
+    """Wait for the signal to start, then open a store that does not exist and commit to it."""
+    say(ready=True)
+    sys.stdin.readline()
+    with _open(path, options) as store:
+        say(version=store.put(f"by {os.getpid()}", {"n": 1}))
+
+
+def pairs(path: str, options: Options) -> None:
+    """Transfers between pairs of keys, until told to stop; both sides of a pair are always equal."""
+    rng = random.Random(options["seed"])
+    done = 0
+    with _open(path, options) as store:
+        while not told_to_stop() and done < options.get("count", 1 << 60):
+            number = rng.randrange(options["pairs"])
+            left, right = f"left {number}", f"right {number}"
+            with store.transaction(left, right) as txn:
+                value = txn[left]["n"] + 1 if left in txn else 1
+                txn[left] = {"n": value, "pad": "x" * rng.randrange(200)}
+                txn[right] = {"n": value, "pad": "y" * rng.randrange(200)}
+            done += 1
+            if options.get("report"):
+                say(pair=number, n=value, version=txn.version)
+            if options.get("own"):
+                store.update(options["own"], _more, create=True)
+    say(done=done)
+
+
+def flushing(path: str, options: Options) -> None:
+    """Checkpoints and new journals, until told to stop."""
+    with _open(path, options) as store:
+        while not told_to_stop():
+            store.flush()
+            time.sleep(0.002)
+
+
+def acknowledged(path: str, options: Options) -> None:
+    """Commits of every kind until killed, each told to the parent after it returned."""
+    rng = random.Random(options["seed"])
+    me = options["name"]
+    with _open(path, options) as store:
+        last = max((store.get(f"{me} last") or {"n": 0})["n"], options.get("from", 0))
+        say(ready=last)
+        for number in range(last + 1, 1 << 60):
+            _one(store, rng, me, number)
+            say(n=number)
+            if rng.random() < 0.02:
+                store.flush()
+
+
+def _one(store: SessionStore, rng: random.Random, me: str, number: int) -> None:
+    """Commit number ``number``: it stands in two sessions at once, the second one sometimes new, sometimes deleted."""
+    filler = "z" * rng.randrange(3000)
+    with store.transaction(f"{me} last", f"{me} twin") as txn:
+        txn[f"{me} last"] = {"n": number, "filler": filler}
+        if number % 10 == 0 and f"{me} twin" in txn:
+            del txn[f"{me} twin"]
+        else:
+            txn[f"{me} twin"] = {"n": number, "filler": filler[::-1]}
+
+
+def hold(path: str, options: Options) -> None:
+    """Hold one session inside update until told to stop, or stop ourselves with SIGSTOP."""
+
+    def stay(entry: dict[str, Any]) -> dict[str, Any]:
+        say(holding=True)
+        if options.get("stopped"):
+            os.kill(os.getpid(), signal.SIGSTOP)
+        sys.stdin.readline()
+        return entry | {"held": True}
+
+    with _open(path, options) as store:
+        store.update(options["key"], stay, create=True)
+    say(done=True)
+
+
+def stop_in_commit(path: str, options: Options) -> None:
+    """Stop ourselves with SIGSTOP while holding the commit lock."""
+    from sessiondir.journal import JournalFile
+
+    real = JournalFile.append
+
+    def stopping(self: JournalFile, *args: Any, **kwargs: Any) -> None:
+        say(holding=True)
+        os.kill(os.getpid(), signal.SIGSTOP)
+        real(self, *args, **kwargs)
+
+    with _open(path, options) as store:
+        store.put("before", {"n": 1})
+        JournalFile.append = stopping  # type: ignore[method-assign]
+        store.put("during", {"n": 1})
+        JournalFile.append = real  # type: ignore[method-assign]
+    say(done=True)
+
+
+def copy_once(source: str, target: str) -> bool:
+    """Copy a live store as ``cp -r`` does; False if a file that was listed had vanished."""
+    try:
+        shutil.copytree(source, target)
+    except (shutil.Error, FileNotFoundError):
+        return False
+    return True
+
+
+_WORK: dict[str, Callable[[str, Options], None]] = {
+    work.__name__: work
+    for work in (increments, first_open, pairs, flushing, acknowledged, hold, stop_in_commit)
+}
+
+if __name__ == "__main__":
+    _WORK[sys.argv[1]](sys.argv[2], json.loads(sys.argv[3]))

@@ -1,0 +1,70 @@
+"""Migrating and rolling back when the power is cut: every image that the disk may hold."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from harness.crashing import CrashFs
+from harness.disk import Rule
+from harness.seeds import seeded
+from harness.trees import write_tree
+from harness.watched import QuickFs, drop_cores
+from sessiondir import SessionStore, migration
+
+from migration.stores import SMALL_SESSIONS, leftovers, put_legacy, sessions
+
+WANTED = SMALL_SESSIONS | {"more": {"sessionId": "in the journal"}}
+
+
+def migrating(folder: Path) -> tuple[CrashFs, dict[str, object]]:
+    """A migration from its beginning to its end."""
+    path = put_legacy(folder)
+    fs = CrashFs(str(folder))
+    assert migration.migrate(path, fs=fs).outcome == "migrated"
+    return fs, SMALL_SESSIONS
+
+
+def rolling_back(folder: Path) -> tuple[CrashFs, dict[str, object]]:
+    """A rollback of a store with commits since its migration."""
+    path = put_legacy(folder)
+    migration.migrate(path, fs=QuickFs())
+    with SessionStore.open(str(path), fs=QuickFs()) as store:
+        store.put("more", {"sessionId": "in the journal"})
+    fs = CrashFs(str(folder))
+    assert migration.rollback(path, fs=fs).outcome == "rolled_back"
+    drop_cores(fs)
+    return fs, WANTED
+
+
+@pytest.mark.parametrize("rule", ["ordered", "strict"])
+@pytest.mark.parametrize("act", [migrating, rolling_back])
+def test_one_whole_store_after_a_power_cut(
+    tmp_path: Path, act: Callable[[Path], tuple[CrashFs, dict[str, object]]], rule: Rule
+) -> None:
+    """G11: in every image all sessions are readable, what had returned stands, and either way can be taken then."""
+    folder = tmp_path / "modelled"
+    folder.mkdir()
+    fs, wanted = act(folder)
+    fs.mark("returned")
+    seen = 0
+    for seen, (tree, mark) in enumerate(fs.images(rule, seeded("migration"), most=12), 1):
+        for finish in (migration.migrate, migration.rollback):
+            image = tmp_path / "image"
+            write_tree(str(image), tree)
+            path = image / "sessions.json"
+            here = f"image {seen}, {mark}"
+            if mark == "returned":
+                assert (image / "sessions.d").exists() == (act is migrating), here
+            assert sessions(path) == wanted, here
+            result = finish(path, fs=QuickFs())
+            assert result.outcome in ("migrated", "already_directory", "rolled_back", "already_legacy"), here
+            assert sessions(path) == wanted, here
+            if finish is migration.rollback:
+                assert json.loads(path.read_bytes()).keys() >= wanted.keys(), here
+            assert [name for name in leftovers(image) if finish is migration.migrate] == [], here
+            shutil.rmtree(image)
+    assert seen > 50
