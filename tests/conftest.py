@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sessiondir import core
 from support import soundness
 from support.factories import FACTORIES, DirectoryFactory, Opener
 from support.seed import SEED
+
+from sessiondir import registry
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -88,10 +89,10 @@ def leaves_things_in_order(
     before = soundness.open_descriptors()
     yield
     left = []
-    for one in list(core._cores.values()):
+    for one in list(registry._cores.values()):
         left.append(f"open handle on {one.directory.path}")
         one.close()
-    core._cores.clear()
+    registry._cores.clear()
     if root is not None:
         left += soundness.unexpected(root, expect_findings, forgiven_levels)
         if request.node.get_closest_marker("any_modes") is None:

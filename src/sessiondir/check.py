@@ -72,7 +72,7 @@ class _Check:
         except UnsafeDirectory as exc:
             self._add("warning", "", exc.reason)
         found = opening.look(self._directory, self._clock, self._files)
-        self._files.default_version = found.state.version
+        self._files.default_version = found.state.default_version
         view = View(self._directory, self._files, found.state.version, self._limits.cache_bytes)
         for name, reason in found.damaged.items():
             self._add("error", name, reason)

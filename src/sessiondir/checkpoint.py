@@ -27,7 +27,7 @@ from sessiondir.clock import Clock
 from sessiondir.commit import Committer
 from sessiondir.directory import StoreDirectory
 from sessiondir.entries import SessionFiles
-from sessiondir.errors import CorruptFile, LockTimeout, StoreError, storage_error
+from sessiondir.errors import CorruptFile, StoreError, storage_error
 from sessiondir.journal import Header, JournalFile
 from sessiondir.locks import ByteLock
 from sessiondir.model import Document, Limits
@@ -99,15 +99,25 @@ class Checkpointer:
                 # The clock only spreads the work among processes; a wrong one costs work, not data.
                 if 0 <= self._clock.now() - stored.updated_at / 1000 < youngest_s:
                     return False
+        self._settle_in_slices()
+        with view.mutex:
+            view.catch_up()
             view.settle()
             target, todo, end = view.version, list(view.dirty), view.end
             rotate = view.end > rotate_bytes or bool(self._journal().damage)
         certain = self._level(todo, target)
         if rotate and certain == target:
-            self._rotate(target)
+            self._rotate(target, end)
         elif stored is None or certain > stored.version or stored.inode != self._journal().inode:
             self._write_state(certain, self._journal(), end if certain == target else 0)
         return True
+
+    def _settle_in_slices(self) -> None:
+        more = True
+        while more:
+            with self._view.mutex:
+                more = self._view.settle_some()
+            self._clock.sleep(0)  # or the other threads would wait for all of it
 
     def _journal(self) -> JournalFile:
         file = self._view.journal
@@ -200,23 +210,25 @@ class Checkpointer:
 
     # -- the next journal -----------------------------------------------------------------
 
-    def _rotate(self, base: int) -> None:
-        """Start the next journal at ``base``, up to which the session files are level."""
+    def _rotate(self, base: int, base_end: int) -> None:
+        """Start the next journal at ``base``, up to which the session files are level.
+
+        ``base_end`` is where the line of ``base`` ends.
+        """
         old = self._journal()
         header = Header(old.header.store_id, old.generation + 1, base, old.header.keys)
         at_ms = int(self._clock.now() * 1000)
         with self._view.mutex:
             copied_to = self._view.end
-        if old.damage:
-            first = self._fs.pread(old.fd, old.start, 0)
-            quarantine.keep_bytes(self._directory, self._clock, old.name, first, old.damage)
-        lines = self._lines_after(old, base, copied_to)
+        self._keep_damaged_lines(old)
+        lines = journal.read_range(self._fs, old.fd, base_end, copied_to)
         name = journal.create_journal(self._directory, header, at_ms, lines)
         new = JournalFile(self._directory, name, writable=True)
         new_end = new.start + len(lines)
         try:
             locked = self._committer.lock(COMMIT_LOCK_S)
-        except LockTimeout:
+        except StoreError:
+            new.close()
             self._fs.unlink(name, dir_fd=self._directory.fd)
             raise
         try:
@@ -225,7 +237,7 @@ class Checkpointer:
             if self._view.torn or not old.tail_checked:
                 self._committer.mend_tail(old)
             end, version = self._view.end, self._view.version
-            rest = self._fs.pread(old.fd, end - copied_to, copied_to)
+            rest = journal.read_range(self._fs, old.fd, copied_to, end)
             if rest:
                 durable.write_all(self._fs, new.fd, rest, new_end)
                 self._fs.fdatasync(new.fd)
@@ -241,18 +253,16 @@ class Checkpointer:
         new.close()
         self._remove_finished(header.generation)
 
-    def _lines_after(self, file: JournalFile, base: int, end: int) -> bytes:
-        """The journal's lines of versions above ``base``, as they stand."""
-        data = self._fs.pread(file.fd, end - file.start, file.start)
-        kept = []
-        for part in data.split(b"\n")[:-1]:
-            text = part + b"\n"
-            try:
-                if journal.parse_line(text).version > base:
-                    kept.append(text)
-            except journal.DamagedLine as exc:
-                quarantine.keep_bytes(self._directory, self._clock, file.name, text, str(exc))
-        return b"".join(kept)
+    def _keep_damaged_lines(self, file: JournalFile) -> None:
+        """Put into the quarantine what the next journal will not have."""
+        if file.damage:
+            first = self._fs.pread(file.fd, file.start, 0)
+            quarantine.keep_bytes(self._directory, self._clock, file.name, first, file.damage)
+        for (generation, offset), reason in self._view.damaged.items():
+            if generation == file.generation:
+                rest = journal.read_range(self._fs, file.fd, offset, self._view.end)
+                line = rest[: rest.find(b"\n") + 1]
+                quarantine.keep_bytes(self._directory, self._clock, file.name, line, reason)
 
     def _remove_finished(self, generation: int) -> None:
         for name in journal.journal_names(self._directory):

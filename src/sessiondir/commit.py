@@ -78,7 +78,7 @@ class Committer:
             while True:
                 file = view.journal
                 assert file is not None
-                if not take_flock(self._fs, self._clock, file.fd, timeout_s):
+                if not take_flock(self._fs, self._clock, file.fd, timeout_s, self._catch_up):
                     raise self._timeout(timeout_s)
                 try:
                     with view.mutex:
@@ -100,6 +100,10 @@ class Committer:
         except BaseException:
             self.mutex.release()
             raise
+
+    def _catch_up(self) -> None:
+        with self._view.mutex:
+            self._view.catch_up()
 
     def unlock(self, file: JournalFile) -> None:
         """Let go of the commit lock."""

@@ -8,10 +8,8 @@ starts anew.
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import logging
-import os
 import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
@@ -26,7 +24,6 @@ from sessiondir.entries import SessionFiles, ignores_case
 from sessiondir.errors import (
     CorruptFile,
     DurabilityUnknown,
-    InvalidOption,
     LockTimeout,
     StorageError,
     StoreClosed,
@@ -54,7 +51,7 @@ _LONGEST_CHECKPOINT_SHARE = 10
 class Core:
     """Everything this process knows and holds of one store.
 
-    Made by ``open_core`` only. ``path`` is the store directory.
+    Made by ``registry.open_core`` only. ``path`` is the store directory.
     """
 
     def __init__(
@@ -72,6 +69,8 @@ class Core:
         self.directory = directory
         self.limits = limits
         self.users = 0
+        self.forget: Callable[[], None] = lambda: None
+        """Takes this core out of the registry."""
         self._closed = False
         self.failed: StoreError | None = None
         self._new_keys = new_keys
@@ -93,7 +92,7 @@ class Core:
         )
         found = opening.look(self.directory, self.clock, self.files, self._new_keys)
         self.state = found.state
-        self.files.default_version = found.state.version
+        self.files.default_version = found.state.default_version
         self.view = View(self.directory, self.files, found.state.version, self.limits.cache_bytes)
         self._enter(found)
         self.epoch = getattr(self, "epoch", 0) + 1
@@ -121,7 +120,7 @@ class Core:
         found = opening.look(self.directory, self.clock, self.files)
         self._state_seen = seen
         self.state = found.state
-        self.files.default_version = found.state.version
+        self.files.default_version = found.state.default_version
         self.view.forget()
         self._enter(found)
 
@@ -177,12 +176,12 @@ class Core:
         try:
             lock_file.probe()
             self._make_usable()
+            with self.view.mutex:
+                self.view.make_writable()
         except BaseException:
             lock_file.close()
             raise
         view = self.view
-        with view.mutex:
-            view.make_writable()
         self.keys = KeyLocks(lock_file, self.clock)
         self.committer = Committer(self.fs, self.clock, self.directory, view, self.limits)
         self.sync = SyncGroup(self.fs, self.clock, view, lock_file)
@@ -224,7 +223,7 @@ class Core:
         view = self.view
         with view.mutex:
             self.state = found.state
-            self.files.default_version = found.state.version
+            self.files.default_version = found.state.default_version
             if view.journal is None:
                 view.forget()
                 self._enter(found)
@@ -315,10 +314,7 @@ class Core:
     def fail(self, exc: StoreError) -> None:
         """Refuse writes from now on; the next ``open`` gets a fresh core."""
         self.failed = exc
-        with _registry_mutex:
-            for identity, core in list(_cores.items()):
-                if core is self:
-                    del _cores[identity]
+        self.forget()
 
     # -- checkpoints ----------------------------------------------------------------------
 
@@ -442,77 +438,6 @@ def _checkpoint_loop(
         del core
 
 
-_cores: dict[tuple[int, int, int], Core] = {}
-_registry_mutex = threading.Lock()
-
-
-def open_core(
-    fs: FileSystem, clock: Clock, path: str, limits: Limits, keys: KeyRule | None, *, allow_network: bool
-) -> Core:
-    """The core of the store directory ``path``, shared with every handle on the same directory.
-
-    Raises ``FileNotFoundError``, ``UnsafeDirectory``, ``FormatTooNew``, ``InvalidOption`` if
-    ``keys`` is not the store's key rule.
-    """
-    directory = StoreDirectory(fs, path)
-    identity = (*directory.identity, id(fs))
-    with _registry_mutex:
-        core = _cores.get(identity)
-        if core is None:
-            try:
-                core = Core(fs, clock, directory, limits, keys, allow_network=allow_network)
-            except BaseException:
-                directory.close()
-                raise
-            _cores[identity] = core
-        else:
-            directory.close()
-        core.users += 1
-    if keys is not None and core.key_rule != keys:
-        release_core(core)
-        raise InvalidOption(
-            f"{path} has the key rule {core.key_rule!r}, not {keys!r}; leave keys out to take the store's"
-        )
-    return core
-
-
-def release_core(core: Core) -> None:
-    """Give a core back; the last user closes it."""
-    with _registry_mutex:
-        core.users -= 1
-        if core.users > 0:
-            return
-        for identity, other in list(_cores.items()):
-            if other is core:
-                del _cores[identity]
-    core.close()
-
-
 def closed_error() -> StoreClosed:
     """The error of using a closed handle."""
     return StoreClosed("this handle was closed; open the store again")
-
-
-def _after_fork_in_child() -> None:
-    global _registry_mutex  # noqa: PLW0603 - another thread may have held it at the fork
-    _registry_mutex = threading.Lock()
-    for core in list(_cores.values()):
-        try:
-            core.after_fork()
-        except (OSError, StoreError) as exc:
-            # The store went away; the child's first use says so.
-            _log.warning("after fork: %s: %s", core.directory.path, exc)
-
-
-def _level_at_exit() -> None:
-    for core in list(_cores.values()):
-        try:
-            core.close()
-        except (OSError, StoreError) as exc:
-            _log.error("closing %s at exit: %s", core.directory.path, exc)
-    _cores.clear()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
-atexit.register(_level_at_exit)

@@ -38,7 +38,11 @@ class StoreDirectory:
         self.path = path
         self._subdirectories: dict[str, int] = {}
         self.fd = self._open_directory(path, None)
-        self.status = fs.fstat(self.fd)
+        try:
+            self.status = fs.fstat(self.fd)
+        except BaseException:
+            self.close()
+            raise
         self.identity = (self.status.st_dev, self.status.st_ino)
         # Files made by root in a user's store must stay readable for that user.
         ours = os.geteuid()
@@ -83,10 +87,14 @@ class StoreDirectory:
         with contextlib.suppress(FileExistsError):
             self.fs.mkdir(name, 0o700, dir_fd=self.fd)
         fd = self._open_directory(name, self.fd)
-        self.fs.fchmod(fd, 0o700)
-        if self.owner is not None:
-            self.fs.fchown(fd, *self.owner)
-        durable.sync_directory(self.fs, self.fd)
+        try:
+            self.fs.fchmod(fd, 0o700)
+            if self.owner is not None:
+                self.fs.fchown(fd, *self.owner)
+            durable.sync_directory(self.fs, self.fd)
+        except BaseException:
+            self.fs.close(fd)
+            raise
         return fd
 
     def require_safe(self) -> None:

@@ -49,7 +49,8 @@ def parse_document(data: bytes, key: str | None, path: str, default_version: int
             reason = f"version is {version!r}"
         else:
             fields = codec.decode_fields(raw_entry)
-            return put_document(found, version, fields, members or None)
+            # 0 stands for "no such session" wherever versions are compared.
+            return put_document(found, max(version, 1), fields, members or None)
     except codec.DecodeError as exc:
         reason = _describe(data, exc)
     raise CorruptFile(f"{path}: {reason}; run: sessiondir check", path=path, reason=reason)

@@ -8,7 +8,7 @@ from typing import Self
 
 from sessiondir import layout
 from sessiondir.clock import SYSTEM_CLOCK, Clock
-from sessiondir.core import Core, closed_error, open_core, release_core
+from sessiondir.core import Core, closed_error
 from sessiondir.directory import create_directory
 from sessiondir.errors import (
     InvalidKey,
@@ -20,6 +20,7 @@ from sessiondir.errors import (
 )
 from sessiondir.fs import SYSTEM_FS, FileSystem
 from sessiondir.model import Document, Durability, KeyRule, Limits
+from sessiondir.registry import open_core, release_core
 from sessiondir.snapshot import Listing
 from sessiondir.unmigrated import Unmigrated
 
@@ -58,7 +59,7 @@ class StoreHandle:
         self._tentative: set[tuple[int, str]] = set()
         """Sessions that threads compute a first change of, while there is no store to lock them in."""
         self._listing: Listing | None = None
-        self._unmigrated = Unmigrated(fs, clock, path, legacy_path, limits)
+        self._unmigrated = Unmigrated(fs, clock, path, legacy_path, limits, allow_network=allow_network)
 
     @classmethod
     def open(
@@ -170,26 +171,27 @@ class StoreHandle:
             if self._closed:
                 raise closed_error()
             try:
-                core = open_core(
-                    self._fs,
-                    self._clock,
-                    self.path,
-                    self._limits,
-                    self._keys,
-                    allow_network=self._allow_network,
-                )
-                # Two threads may get here at once; setdefault is one step, so one use is counted.
-                mine = object()
-                if self._attached.setdefault("by", mine) is not mine:
-                    release_core(core)
-                self._core = core
-            except FileNotFoundError:
-                return None
+                return None if self._unmigrated.counts() else self._attach(self._keys)
             except OSError as exc:
                 if isinstance(exc, StoreError):
                     raise
                 raise storage_error(exc, self.path, "read") from exc
         return self._core
+
+    def _attach(self, keys: KeyRule | None) -> Core | None:
+        """Find the core of the store directory, if there is one."""
+        try:
+            core = open_core(
+                self._fs, self._clock, self.path, self._limits, keys, allow_network=self._allow_network
+            )
+        except FileNotFoundError:
+            return None
+        # Two threads may get here at once; setdefault is one step, so one use is counted.
+        mine = object()
+        if self._attached.setdefault("by", mine) is not mine:
+            release_core(core)
+        self._core = core
+        return core
 
     def _writing(self) -> Core:
         """The core, ready to write; creates or migrates the store if there is no directory yet."""
@@ -197,18 +199,26 @@ class StoreHandle:
             raise ReadOnlyStore(
                 f"{self.path} was opened with read_only=True; nothing was changed", path=self.path, errno=None
             )
-        core = self._reading()
-        if core is None:
-            if self._unmigrated.exists():
-                self._unmigrated.migrate()
-            else:
-                try:
-                    create_directory(self._fs, self.path)
-                except OSError as exc:
-                    raise storage_error(exc, self.path, "create") from exc
-            core = self._reading()
-            assert core is not None
+        core = self._core or self._reading() or self._make_store()
         core.begin_writing()
+        return core
+
+    def _make_store(self) -> Core:
+        beside_legacy = self._unmigrated.exists()
+        if beside_legacy:
+            self._unmigrated.migrate()
+            core = self._reading()
+            if core is not None:
+                return core
+        # Nothing to migrate, or a legacy file without sessions, whose key rule goes on.
+        try:
+            create_directory(self._fs, self.path)
+            core = self._attach(self._keys or ("lowercase" if beside_legacy else None))
+        except OSError as exc:
+            if isinstance(exc, StoreError):
+                raise
+            raise storage_error(exc, self.path, "create") from exc
+        assert core is not None
         return core
 
     def _document(self, key: object) -> Document | None:
@@ -216,7 +226,11 @@ class StoreHandle:
         core = self._core or self._reading()
         try:
             if core is None:
-                return self._unmigrated.document(self._normalise(key))
+                doc = self._unmigrated.document(self._normalise(key))
+                # None may mean that another process has migrated the legacy file just now.
+                core = self._reading() if doc is None else None
+                if core is None:
+                    return doc
             ref = core.ref(key)
         except InvalidKey:
             if isinstance(key, str):

@@ -149,7 +149,8 @@ class LegacyLock:
         """Create the lock, already complete; False if there is one by now."""
         fs, dir_fd = self._fs, self._dir_fd
         temporary = f"{self._name}-{os.urandom(8).hex()}"
-        durable.write_new(fs, dir_fd, temporary, self._payload(), sync=False)
+        # Synced, or a power cut could leave an empty lock, which everybody has to respect for a while.
+        durable.write_new(fs, dir_fd, temporary, self._payload())
         taken = False
         try:
             self._fd = fs.open(temporary, _READ, dir_fd=dir_fd)
@@ -176,7 +177,7 @@ class LegacyLock:
             if exc.errno not in NO_LINKS:
                 raise
             try:
-                durable.write_new(fs, dir_fd, self._name, self._payload(), sync=False)
+                durable.write_new(fs, dir_fd, self._name, self._payload())
             except FileExistsError:
                 return False
             self._close()

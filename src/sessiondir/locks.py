@@ -15,6 +15,7 @@ import logging
 import os
 import threading
 from collections import deque
+from collections.abc import Callable
 from types import TracebackType
 
 from sessiondir import layout
@@ -60,8 +61,13 @@ def reentrant(key: str) -> ReentrantUpdate:
     )
 
 
-def take_flock(fs: FileSystem, clock: Clock, fd: int, timeout_s: float) -> bool:
-    """Take the exclusive ``flock`` of ``fd`` within ``timeout_s``; False if it stayed busy."""
+def take_flock(
+    fs: FileSystem, clock: Clock, fd: int, timeout_s: float, meanwhile: Callable[[], None] | None = None
+) -> bool:
+    """Take the exclusive ``flock`` of ``fd`` within ``timeout_s``; False if it stayed busy.
+
+    ``meanwhile`` is called after each vain try: work that would else be done under the lock.
+    """
     exclusive = LOCK_EX | LOCK_NB
     try:
         fs.flock(fd, exclusive)
@@ -71,6 +77,8 @@ def take_flock(fs: FileSystem, clock: Clock, fd: int, timeout_s: float) -> bool:
     deadline = clock.monotonic() + timeout_s
     backoff = Backoff(clock)
     while True:
+        if meanwhile is not None:
+            meanwhile()
         backoff.wait()
         try:
             fs.flock(fd, exclusive)

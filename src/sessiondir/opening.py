@@ -168,7 +168,14 @@ def start_journal(directory: StoreDirectory, clock: Clock, state: State, version
     at_ms = int(clock.now() * 1000)
     store_id = state.store_id or new_store_id()
     name = journal.create_journal(directory, Header(store_id, generation, version, state.keys), at_ms)
-    state = replace(state, version=version, updated_at=at_ms, store_id=store_id, journal=name)
+    state = replace(
+        state,
+        version=version,
+        updated_at=at_ms,
+        store_id=store_id,
+        journal=name,
+        unversioned=state.default_version,
+    )
     write_state(directory, state)
     return state
 

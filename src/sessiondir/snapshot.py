@@ -24,7 +24,8 @@ class Snapshot(Mapping[str, Entry]):
     """A whole store at one version; reading from it gives fresh copies.
 
     ``version`` is the store's version, ``damaged`` tells for each session that could not be
-    read why (it is not in the mapping).
+    read why (it is not in the mapping); a file whose name does not tell the key stands there
+    under its own name.
     """
 
     def __init__(self, version: int, documents: dict[str, Document], damaged: dict[str, str]) -> None:
@@ -83,7 +84,7 @@ def _try_snapshot(core: Core) -> Snapshot | None:
         view.listen(remember)
         epoch = view.epoch
     try:
-        for key in all_keys(core):
+        for key in all_keys(core, damaged=damaged):
             _collect(lambda key=key: view.peek(key), key, documents, damaged)  # type: ignore[misc]
         with view.mutex:
             return _complete(view, epoch, changed, documents, damaged)
@@ -133,10 +134,11 @@ def _collect(
             documents[key] = doc
 
 
-def all_keys(core: Core, prefix: str = "") -> list[str]:
+def all_keys(core: Core, prefix: str = "", damaged: dict[str, str] | None = None) -> list[str]:
     """The keys of all sessions, in the order of the directory. O(sessions).
 
-    A session whose file is damaged is included when its file name tells its key.
+    A session whose file is damaged is included when its file name tells its key; when it
+    does not, ``damaged`` gets the file name and the reason.
     """
     view = core.view
     with view.mutex:
@@ -147,7 +149,7 @@ def all_keys(core: Core, prefix: str = "") -> list[str]:
     for name in core.files.names():
         key = layout.key_of_name(name)
         if key is None:
-            key = _key_inside(core, name)
+            key = _key_inside(core, name, damaged)
         if key is not None and key.startswith(prefix):
             found[key] = None
     for key in uncertain:
@@ -163,13 +165,16 @@ def all_keys(core: Core, prefix: str = "") -> list[str]:
     return list(found)
 
 
-def _key_inside(core: Core, name: str) -> str | None:
+def _key_inside(core: Core, name: str, damaged: dict[str, str] | None) -> str | None:
     try:
         return core.files.read_name(name).key
     except FileNotFoundError:
         return None  # deleted since it was listed
     except (CorruptFile, UnreadableFile) as exc:
-        _log.warning("%s is left out of the listing: %s", name, exc)
+        if damaged is not None:
+            damaged[name] = str(exc)
+        else:
+            _log.warning("%s is left out of the listing: %s", name, exc)
         return None
 
 

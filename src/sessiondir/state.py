@@ -25,6 +25,7 @@ _KNOWN = frozenset(
         "journal",
         "position",
         "inode",
+        "unversioned",
         "keys",
         "migratedFrom",
         "requires",
@@ -45,8 +46,17 @@ class State:
     extra: dict[str, Any] = field(default_factory=dict)
     position: int = 0
     """How many bytes of the journal ``version`` covers; 0: unknown."""
+    unversioned: int | None = None
+    """The version of documents that carry none: the store's when we took it over."""
     inode: int = 0
     """The journal's inode number when this was written: a copy of the store has another."""
+
+    @property
+    def default_version(self) -> int:
+        """What a document without a version counts as; a layout-1 state file has the only answer."""
+        if self.unversioned is not None:
+            return self.unversioned
+        return 0 if self.journal is not None else self.version
 
     def encode(self) -> bytes:
         """The file's bytes."""
@@ -61,6 +71,8 @@ class State:
             "inode": self.inode,
             "keys": self.keys,
         }
+        if self.unversioned:
+            value["unversioned"] = self.unversioned
         if self.migrated_from is not None:
             value["migratedFrom"] = self.migrated_from
         return codec.indent(codec.encode(value | self.extra))
@@ -110,7 +122,7 @@ def parse_state(data: bytes, path: str) -> State:
         raise _corrupt(path, f"journal is {journal!r}")
     if store_id is not None and not isinstance(store_id, str):
         raise _corrupt(path, f"storeId is {store_id!r}")
-    position, inode = value.get("position"), value.get("inode")
+    position, inode, unversioned = value.get("position"), value.get("inode"), value.get("unversioned")
     updated_at, migrated_from = value.get("updatedAt"), value.get("migratedFrom")
     return State(
         version=version,
@@ -121,6 +133,7 @@ def parse_state(data: bytes, path: str) -> State:
         migrated_from=migrated_from if isinstance(migrated_from, dict) else None,
         position=position if isinstance(position, int) else 0,
         inode=inode if isinstance(inode, int) else 0,
+        unversioned=unversioned if isinstance(unversioned, int) else None,
         extra={name: item for name, item in value.items() if name not in _KNOWN},
     )
 

@@ -19,18 +19,33 @@ from sessiondir.snapshot import Order, Snapshot, info_of, page_of
 class Unmigrated:
     """Reads where there is no store directory."""
 
-    def __init__(self, fs: FileSystem, clock: Clock, path: str, legacy_path: str, limits: Limits) -> None:
+    def __init__(
+        self, fs: FileSystem, clock: Clock, path: str, legacy_path: str, limits: Limits, *, allow_network: bool
+    ) -> None:
         self._fs = fs
         self._clock = clock
         self._path = path
         self.legacy_path = legacy_path
         self._limits = limits
+        self._allow_network = allow_network
         self._mutex = threading.Lock()
         self._file: LegacyFile | None = None
 
     def exists(self) -> bool:
         """Whether there is a legacy file."""
         return legacy_signature(self._fs, self.legacy_path) is not None
+
+    def counts(self) -> bool:
+        """Whether the legacy file is the store: it is there, and the directory holds no store."""
+        if not self.exists():
+            return False
+        from sessiondir.place import Place  # noqa: PLC0415 - as below
+
+        place = Place(self._fs, self._clock, self._path, self.legacy_path)
+        try:
+            return not place.store_is_active()
+        finally:
+            place.close()
 
     def file(self) -> LegacyFile | None:
         """The legacy file as parsed; None if there is none."""
@@ -80,7 +95,9 @@ class Unmigrated:
         # Needed once in a store's life, so not at every program's start.
         from sessiondir.takeover import take_over  # noqa: PLC0415
 
-        result = take_over(self._fs, self._clock, self.legacy_path, self._path, self._limits)
+        result = take_over(
+            self._fs, self._clock, self.legacy_path, self._path, self._limits, allow_network=self._allow_network
+        )
         if result.outcome not in ("migrated", "already_directory", "skipped_empty", "missing"):
             reason = "; ".join(result.warnings) or result.outcome
             raise MigrationError(

@@ -37,6 +37,7 @@ Position = tuple[int, int, int]
 
 _JUMPS = 20
 _BACKLOG_BYTES = 1 << 18
+_SLICE_BYTES = 1 << 16
 
 
 class View:
@@ -166,26 +167,60 @@ class View:
                 self.cache.drop(key)
 
     def settle(self) -> None:
-        """Parse the backlog. Mutex held. Cost: some microseconds a line."""
+        """Note what the whole backlog changes. Mutex held. Cost: some microseconds a line."""
+        while self.settle_some():
+            pass
+        self._touched.clear()
+
+    def settle_some(self) -> bool:
+        """As ``settle``, for a slice of the backlog that takes about a millisecond; whether more is left."""
         start = self.backlog_from
-        if start < self.end and self.journal is not None:
+        if start >= self.end or self.journal is None:
+            return False
+        text = journal.read_range(self._fs, self.journal.fd, start, min(self.end, start + _SLICE_BYTES))
+        cut = text.rfind(b"\n") + 1
+        if not cut:  # one line longer than a slice
             text = journal.read_range(self._fs, self.journal.fd, start, self.end)
-            self._touched.clear()
-            self._apply_text(self.journal, text, start)
+            cut = len(text)
+        self._apply_text(self.journal, text[:cut], start)
+        return self.backlog_from < self.end
 
     def _is_touched(self, key: str) -> bool:
         return key_text(key) in self._touched
 
     def _apply_text(self, file: JournalFile, text: bytes, offset: int) -> None:
         """Apply whole lines that stand at ``offset``."""
+        note = self._note_line
         for part in text.split(b"\n")[:-1]:
-            length = len(part) + 1
-            line = self._parse(file, part + b"\n", offset)
-            if line is not None:
-                self._apply_line(line, offset, length)
+            data = part + b"\n"
+            length = len(data)
+            if not note(data, offset, length):
+                line = self._parse(file, data, offset)
+                if line is not None:
+                    self._apply_line(line, offset, length)
             offset += length
         self.end = max(self.end, offset)
-        self.backlog_from = self.end
+        self.backlog_from = offset
+
+    def _note_line(self, data: bytes, offset: int, length: int) -> bool:
+        """Note where a line's operations stand without parsing it; False if that is not enough.
+
+        The pattern may take a value for a key; replay then finds nothing to do there.
+        """
+        version = journal.last_version(data)
+        if version is None or b"\\" in data or self.cache.listeners:
+            return False
+        keys = [text.decode() for text in journal.keys_in(data)]
+        get = self.cache.get
+        for key in keys:
+            if get(key) is not None:
+                return False
+        place = (version, offset, length)
+        for key in keys:
+            self.pending.setdefault(key, []).append(place)
+            self.dirty[key] = version
+        self.version = max(self.version, version)
+        return True
 
     def _parse(self, file: JournalFile, text: bytes, offset: int) -> Line | None:
         try:

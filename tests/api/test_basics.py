@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 
 import pytest
-from sessiondir import InvalidPath, SessionNotFound, StoreNotFound
 from support.factories import Opener
+
+from sessiondir import InvalidPath, SessionNotFound, StoreNotFound
 
 KEY = "agent:main:telegram:direct:42"
 ENTRY = {"sessionId": "s1", "updatedAt": 1767225600000, "label": "Grüße, 世界", "tokens": [1, 2.5, None, True]}

@@ -6,10 +6,11 @@ import threading
 import time
 
 import pytest
-from sessiondir import UNSET, Change, ChangesUnavailable, Limits
 from support.factories import Opener
 from support.processes import Peer
 from support.seams import FixedClock
+
+from sessiondir import UNSET, Change, ChangesUnavailable, Limits
 
 
 def brief(changes: list[Change]) -> list[tuple[int, str, str, tuple[str, ...]]]:

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sessiondir import DurabilityUnknown, InvalidOption, Limits
 from support.factories import Opener
 from support.files import copy_store, read_layout1, session_path
 from support.processes import Peer
 from support.seams import Recorder, RuledFileSystem
+
+from sessiondir import DurabilityUnknown, InvalidOption, Limits
 
 WRITES: dict[str, Callable[..., Any]] = {
     "put": lambda store, **options: store.put("a", {"n": 2}, **options),
@@ -30,7 +31,7 @@ QUIET = 3600.0
 def test_g2_power_syncs_the_journal_and_process_does_not(
     open_directory: Opener, handle: str, call: str | None, write: str
 ) -> None:
-    """G2: a commit is synced before the call returns exactly if power is asked for; a call overrules its handle."""
+    """G2: a commit is synced before the call returns exactly if power is asked for; the call's word counts first."""
     recorder = Recorder()
     fs = RuledFileSystem(recorder)
     store = open_directory(fs=fs, durability=handle, checkpoint_interval=QUIET)

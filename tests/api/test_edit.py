@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sessiondir import ConflictError, InvalidEntry, InvalidKey
 from support.factories import Opener
+
+from sessiondir import ConflictError, InvalidEntry, InvalidKey
 
 
 class Trouble(Exception):

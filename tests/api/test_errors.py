@@ -8,16 +8,18 @@ import pickle
 from typing import Any
 
 import pytest
+from support.factories import Opener
+
 import sessiondir
 from sessiondir import errors
-from support.factories import Opener
 
 CLASSES = sorted(
     (cls for _, cls in inspect.getmembers(errors, inspect.isclass) if issubclass(cls, errors.StoreError)),
     key=lambda cls: cls.__name__,
 )
 FACTS: dict[str, Any] = {
-    "session": "agent:main", "holder_pid": 5, "holder": "process 5", "held_s": 1.5, "waited_s": 0.25, "expected": 3,
+    "session": "agent:main", "holder_pid": 5, "holder": "process 5", "held_s": 1.5, "waited_s": 0.25,
+    "expected": 3,
     "actual": 4, "since": 1, "oldest": 2, "path": "/x/y.d", "reason": "why", "where": "a.b[0]", "size": 10,
     "limit": 9, "found": 2, "supported": 1, "errno": 28,
 }  # fmt: skip

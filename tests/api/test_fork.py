@@ -9,8 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from sessiondir import LockTimeout
 from support.factories import Opener
+
+from sessiondir import LockTimeout
 
 
 def in_child(work: Callable[[], Any]) -> Any:
@@ -87,7 +88,7 @@ def test_g7_the_child_does_not_inherit_what_the_parent_holds(store: Any) -> None
 
 def test_the_end_of_a_child_takes_nothing_away(store: Any) -> None:
     """A child that closes the handle, or just ends, leaves the parent's handle as it was."""
-    in_child(lambda: store.close())
+    in_child(store.close)
     in_child(lambda: None)
     store.put("b", {"n": 1})
     store.flush()

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sessiondir import InvalidOption, StoreClosed, core
 from support.factories import Opener
 from support.files import read_layout1, umask
 from support.processes import run_python
 from support.seams import RuledFileSystem
 from support.soundness import loose_modes
+
+from sessiondir import InvalidOption, StoreClosed, core
 
 CALLS: dict[str, Callable[[Any], Any]] = {
     "get": lambda store: store.get("a"),

@@ -7,14 +7,17 @@ import os
 from typing import Any
 
 import pytest
-from sessiondir import InvalidKey
 from support.factories import Opener
 
+from sessiondir import InvalidKey
+
 HARD = [
-    "a", "A", "é", "e\u0301", "a.", "a ", " a", "CON", "con", "NUL.txt", "COM¹", "a:b", "a/b", "a-b", "a\\b", "../x",
+    "a", "A", "é", "e\u0301", "a.", "a ", " a", "CON", "con", "NUL.txt", "COM¹", "a:b", "a/b", "a-b", "a\\b",
+    "../x",
     "..", ".", "/etc/passwd", "session-YQ.json", "a\nb", "\x01", "😀", "ß", "SS", "İ", "ı", "K", "\u212a", "*?<>|",
     "-", "_", "~", "%2F", "x" * 120, "x" * 121, "x" * 143, "x" * 144, "x" * 255, "x" * 256, "x" * 2200,
-    "é" * 60, "é" * 61, "😀" * 1024, "agent:main:telegram:group:-100123:topic:7", "\u2028x", '"', 'a"b', 'a\\"b', "\\", '"key":"a"', "0", "00", "1", "01",
+    "é" * 60, "é" * 61, "😀" * 1024, "agent:main:telegram:group:-100123:topic:7", "\u2028x", '"', 'a"b', 'a\\"b',
+    "\\", '"key":"a"', "0", "00", "1", "01",
     "hasOwnProperty", "toString", "__proto__x", "hash-" + "A" * 43,
 ]  # fmt: skip
 BAD: dict[str, tuple[Any, str]] = {
@@ -132,7 +135,9 @@ def test_the_lowercase_rule_is_that_of_javascript(open_store: Opener) -> None:
 def test_spellings_of_one_key_are_one_session(open_store: Opener) -> None:
     """Under the lowercase rule every call accepts every spelling."""
     store = open_store(keys="lowercase")
-    spellings = [f"{left}{text}{right}" for left, text, right in itertools.product(("", " "), ("Ab", "aB"), ("", "\n"))]
+    spellings = [
+        f"{left}{text}{right}" for left, text, right in itertools.product(("", " "), ("Ab", "aB"), ("", "\n"))
+    ]
     for number, key in enumerate(spellings):
         store.update(key, lambda entry, number=number: {**entry, f"n{number}": 1}, create=True)
     assert len(store) == 1

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sessiondir import EntryTooLarge, Limits
 from support.factories import Opener
+
+from sessiondir import EntryTooLarge, Limits
 
 
 def entry_of(size: int) -> dict[str, Any]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sessiondir import InvalidOption
 from support.factories import Opener
 from support.seed import generator
+
+from sessiondir import InvalidOption
 
 
 def all_pages(store: Any, **options: Any) -> list[str]:

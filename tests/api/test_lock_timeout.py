@@ -7,10 +7,11 @@ import threading
 from typing import Any
 
 import pytest
-from sessiondir import LockTimeout
 from support.factories import Opener
 from support.processes import Peer
 from support.seams import LeapingClock
+
+from sessiondir import LockTimeout
 
 HOLD = """
     def hold(entry):
@@ -135,9 +136,7 @@ def test_transactions_in_any_order_do_not_block_each_other(open_store: Opener) -
                     txn[key] = {"n": txn.get(key, {"n": 0})["n"] + 1}
 
     orders = [keys, keys[::-1], [*keys[2:], *keys[:2]], ["b", "a"]]
-    threads = [
-        threading.Thread(target=move, args=(handle, order)) for handle in handles for order in orders
-    ]
+    threads = [threading.Thread(target=move, args=(handle, order)) for handle in handles for order in orders]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pickle
 
 import pytest
-from sessiondir import UNSET, InvalidEntry
 from support.factories import Opener
+
+from sessiondir import UNSET, InvalidEntry
 
 
 def test_patch_sets_fields_and_returns_the_entry(open_store: Opener) -> None:

@@ -8,10 +8,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from sessiondir import ReadOnlyStore, StoreNotFound
 from support.factories import Opener
 from support.files import copy_store, listing, make_layout1
 from support.seams import Recorder, RuledFileSystem
+
+from sessiondir import ReadOnlyStore, StoreNotFound
 
 WRITES: dict[str, Callable[[Any], Any]] = {
     "put": lambda store: store.put("a", {"n": 9}),

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from sessiondir import ReentrantUpdate
 from support.factories import Opener
+
+from sessiondir import ReentrantUpdate
 
 CALLS: dict[str, Callable[[Any], Any]] = {
     "put": lambda store: store.put("a", {"n": 9}),

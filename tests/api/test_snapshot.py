@@ -6,11 +6,12 @@ import threading
 from pathlib import Path
 
 import pytest
-from sessiondir import CorruptFile
 from support.factories import Opener
 from support.files import session_name, session_path
 from support.seams import RuledFileSystem
 from support.seed import generator
+
+from sessiondir import CorruptFile
 
 
 def test_g5_a_snapshot_is_one_version(open_store: Opener) -> None:
@@ -78,7 +79,7 @@ def test_g5_a_snapshot_never_shows_half_a_commit(open_store: Opener) -> None:
 def test_g5_a_session_file_that_is_newer_than_the_snapshot_is_not_mixed_in(
     open_directory: Opener, store_path: str
 ) -> None:
-    """G5: a commit that is written to its session file while a snapshot reads them is in it whole or not at all."""
+    """G5: a commit whose session files are written while a snapshot reads them is in it whole or not at all."""
     moved = 0
 
     def move_between(name: str, args: tuple[object, ...]) -> None:
@@ -128,9 +129,7 @@ def test_g8_a_damaged_session_is_named_and_the_rest_is_there(open_directory: Ope
 
 @pytest.mark.expect_findings(r"warning quarantine/.*session-YQ\.json: set aside")
 @pytest.mark.parametrize("how", ["put", "replace", "edit"])
-def test_g8_replacing_a_damaged_session_keeps_the_bytes(
-    open_directory: Opener, store_path: str, how: str
-) -> None:
+def test_g8_replacing_a_damaged_session_keeps_the_bytes(open_directory: Opener, store_path: str, how: str) -> None:
     """G8: a damaged session may be replaced as a whole; its bytes go to the quarantine unchanged."""
     open_directory().put("a", {"n": 1})
     open_directory.close_all()

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sessiondir import ConflictError, InvalidEntry, InvalidKey, InvalidOption, LockTimeout
 from support.factories import Opener
+
+from sessiondir import ConflictError, InvalidEntry, InvalidKey, InvalidOption, LockTimeout
 
 
 class Trouble(Exception):

@@ -6,9 +6,10 @@ import threading
 from typing import Any
 
 import pytest
-from sessiondir import InvalidEntry, ReentrantUpdate, SessionStore
 from support.factories import Opener
 from support.processes import Peer
+
+from sessiondir import InvalidEntry, ReentrantUpdate, SessionStore
 
 
 class Trouble(Exception):

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sessiondir import InvalidEntry
 from support.factories import Opener
 from support.files import session_path
+
+from sessiondir import InvalidEntry
 
 EXACT: dict[str, Any] = {
     "null, true and false": [None, True, False],

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from sessiondir import ConflictError
 from support.factories import Opener
+
+from sessiondir import ConflictError
 
 
 def test_every_commit_has_the_next_number(open_store: Opener) -> None:

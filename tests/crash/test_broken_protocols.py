@@ -5,16 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-
 from harness.crashing import CrashFs
 from harness.disk import ROOT, Rule
 from harness.powerloss import Played, scratch
 from harness.seeds import seeded
 from harness.story import ROTATING, SCENARIOS, Scenario, flush, patch, put_new, running
-from sessiondir import durable
+
 from sessiondir.checkpoint import Checkpointer
-from sessiondir.entries import SessionFiles, encode_document
-from sessiondir.journal import JournalFile
 
 _BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
 
@@ -80,34 +77,54 @@ def test_a_disk_that_skips_a_sync_is_caught(fs_class: type[CrashFs], name: str, 
     assert _caught(_BY_NAME[name], rule, fs_class)
 
 
-def _rename_first(self: SessionFiles, docs: list[Any]) -> None:
-    fs, owner = self._directory.fs, self._directory.owner
-    dir_fd = self._directory.subdirectory("entries", create=True)
-    for doc in docs:
-        if doc.fields is not None:
-            temporary = durable.write_temporary(fs, dir_fd, encode_document(doc), owner)
-            self._rename(dir_fd, temporary, doc.key)
-            durable.sync_file(fs, dir_fd, self._names(doc.key)[0])
-        self._remove_other_names(dir_fd, doc)
-    durable.sync_directory(fs, dir_fd)
+class RenamesFirst(CrashFs):
+    """A program that renames a session file into place and syncs it afterwards."""
+
+    def __init__(self, root: str) -> None:
+        super().__init__(root)
+        self._late: list[tuple[Any, ...]] = []
+
+    def _note_fsync(self, result: None, fd: int) -> None:
+        if self._by_fd.get(fd) in self._names:
+            super()._note_fsync(result, fd)
+        elif fd in self._by_fd:
+            self._late.append(("sync", self._by_fd[fd]))
+
+    def _note_rename(self, result: None, src: str, dst: str, **places: int | None) -> None:
+        super()._note_rename(result, src, dst, **places)
+        self.log += self._late
+        self._late.clear()
 
 
-def test_renaming_before_syncing_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_renaming_before_syncing_is_caught() -> None:
     """G1: a session file that is renamed into place before it is synced may be empty after a power cut."""
-    monkeypatch.setattr(SessionFiles, "write", _rename_first)
-    assert _caught(_BY_NAME["checkpoint"], "ordered")
+    assert _caught(_BY_NAME["checkpoint"], "ordered", RenamesFirst)
 
 
-def test_removing_the_old_journal_before_the_state_names_the_new_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    """G2: "sync before you remove" holds for journals: the state file must never name one that is gone."""
-    real = Checkpointer._write_state
+class RemovesFirst(CrashFs):
+    """A program that removes the finished journal before the state file names the new one."""
 
-    def remove_first(self: Checkpointer, version: int, file: JournalFile) -> None:
-        self._remove_finished(file.generation)
-        real(self, version, file)
+    def __init__(self, root: str) -> None:
+        super().__init__(root)
+        self._late: list[tuple[Any, ...]] = []
 
-    monkeypatch.setattr(Checkpointer, "_write_state", remove_first)
-    assert _caught(_BY_NAME["rotation"], "ordered")
+    def _note_rename(self, result: None, src: str, dst: str, **places: int | None) -> None:
+        before = len(self.log)
+        super()._note_rename(result, src, dst, **places)
+        if dst == "state.json":
+            self._late = self.log[before:]
+            del self.log[before:]
+
+    def _note_unlink(self, result: None, name: str, *, dir_fd: int | None = None) -> None:
+        super()._note_unlink(result, name, dir_fd=dir_fd)
+        if name.startswith("journal-"):
+            self.log += self._late
+            self._late = []
+
+
+def test_removing_the_old_journal_before_the_state_names_the_new_is_caught() -> None:
+    """G2: "sync before you remove": when the state file names a journal that is gone, that is an error."""
+    assert _caught(_BY_NAME["rotation"], "ordered", RemovesFirst)
 
 
 def test_a_state_file_ahead_of_the_session_files_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,5 +138,3 @@ def test_a_whole_protocol_is_not_complained_about() -> None:
     """G2: the same images of the unbroken protocol show nothing, so the complaints above are not noise."""
     for name in ("put new", "checkpoint", "rotation"):
         assert not _caught(_BY_NAME[name], "strict")
-
-

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from harness.disk import Rule
 from harness.powerloss import Played, scratch
 from harness.seeds import seeded
@@ -46,10 +45,12 @@ def _numbered(number: int) -> Step:
     )
 
 
-_MANY = Scenario("many unsynced commits", _at_rest, (*map(_numbered, range(1, 7)), _flush, _numbered(7), _numbered(8)))
+_MANY = Scenario(
+    "many unsynced commits", _at_rest, (*map(_numbered, range(1, 7)), _flush, _numbered(7), _numbered(8))
+)
 
 
 @pytest.mark.parametrize("rule", ["ordered", "strict"])
 def test_many_unsynced_commits_are_kept_as_a_prefix(rule: Rule) -> None:
-    """G2: of a run of unsynced commits a power cut keeps the first ones, never a later one without an earlier one."""
+    """G2: of a run of unsynced commits a power cut keeps the first ones, never a later one alone."""
     _judge(_MANY, rule, "process", most=40)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from harness.dying import Deaths, Remains, die_again
 from harness.powerloss import complaint_about, scratch
 from harness.seeds import seeded

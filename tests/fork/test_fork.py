@@ -11,9 +11,9 @@ from collections.abc import Callable
 from multiprocessing import forkserver, resource_tracker
 
 import pytest
-
 from harness.processes import PATIENCE_S
 from harness.story import errors_of
+
 from sessiondir import SessionStore
 from sessiondir.errors import LockTimeout
 
@@ -111,7 +111,7 @@ def _expect_held(path: str) -> None:
 
 
 def test_fork_inside_update_where_the_child_continues(store_path: str) -> None:
-    """G3: a child that goes on inside the callback uses the inherited handle, waits for the parent, and both count."""
+    """G3: a child that goes on inside the callback, with the inherited handle, waits its turn, and both count."""
     with SessionStore.open(store_path, durability="process") as store:
         store.put("one", {"n": 0})
         pids: list[int] = []

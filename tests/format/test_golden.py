@@ -13,18 +13,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sessiondir import UNSET, journal, opening
-from sessiondir.model import Delete, Patch, Put
-from sessiondir.state import State
 from support.factories import Opener
 from support.files import read_layout1, session_name
 from support.seams import FixedClock
+
+from sessiondir import UNSET, journal, opening
+from sessiondir.model import Delete, Patch, Put
+from sessiondir.state import State
 
 GOLDEN = Path(__file__).parent / "golden" / "sessions.d"
 STORE_ID = "00000000-0000-4000-8000-000000000001"
 LONG = "agent:main:" + "long:" * 30
 FINAL: dict[str, Any] = {
-    "agent:main:main": {"sessionId": "s1", "updatedAt": 1700000000000, "label": "Grüße, 世界 😀", "tokens": [1, 2.5, None]},
+    "agent:main:main": {
+        "sessionId": "s1",
+        "updatedAt": 1700000000000,
+        "label": "Grüße, 世界 😀",
+        "tokens": [1, 2.5, None],
+    },
     LONG: {"nested": {"a": [{"b": []}, {}]}, "half": "\ud83d", "large": 2**70},
 }
 
@@ -34,7 +40,9 @@ def write_all(store: Any) -> None:
     store.put("agent:main:main", {"sessionId": "s1", "updatedAt": 1, "label": "old"})
     store.put("gone", {"n": 1})
     store.put(LONG, FINAL[LONG])
-    store.patch("agent:main:main", {"label": "Grüße, 世界 😀", "tokens": [1, 2.5, None], "updatedAt": 1700000000000})
+    store.patch(
+        "agent:main:main", {"label": "Grüße, 世界 😀", "tokens": [1, 2.5, None], "updatedAt": 1700000000000}
+    )
     with store.transaction("gone", LONG) as txn:
         del txn["gone"]
         txn[LONG] = {**txn[LONG], "temporary": True}
@@ -85,7 +93,7 @@ def test_the_bytes_of_a_commit() -> None:
         42,
         1700000000000,
         [
-            Put("k\"é", {"a": 1, "b": b'[1.5,{"c":null}]', "s": "\ud800"}),
+            Put('k"é', {"a": 1, "b": b'[1.5,{"c":null}]', "s": "\ud800"}),
             Patch("k", {"x": True}, ("y",)),
             Patch("k", {"x": "é"}),
             Delete("gone"),
@@ -114,7 +122,8 @@ def test_the_members_of_the_state_file() -> None:
     """The state file is indented JSON; what layout 1 knows comes first."""
     data = State(7, 5, "id", "journal-3.jsonl", "exact", {"path": "x"}, {"later": 1}).encode()
     assert data.startswith(
-        b'{\n  "kind": "openclaw-session-store-directory",\n  "layoutVersion": 1,\n  "version": 7,\n  "updatedAt": 5,\n'
+        b'{\n  "kind": "openclaw-session-store-directory",\n  "layoutVersion": 1,\n  "version": 7,\n'
+        b'  "updatedAt": 5,\n'
         b'  "storeId": "id",\n  "journal": "journal-3.jsonl",\n'
     )
     assert data.endswith(b'  "keys": "exact",\n  "migratedFrom": {\n    "path": "x"\n  },\n  "later": 1\n}\n')
@@ -140,4 +149,7 @@ def store_version(path: Path) -> int:
 
 def test_names_of_session_files() -> None:
     """The file names of the golden store are those of the format description."""
-    assert {path.name for path in (GOLDEN / "entries").iterdir()} == {session_name("agent:main:main"), session_name(LONG)}
+    assert {path.name for path in (GOLDEN / "entries").iterdir()} == {
+        session_name("agent:main:main"),
+        session_name(LONG),
+    }

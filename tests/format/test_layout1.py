@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sessiondir import FormatTooNew
 from support.factories import Opener
 from support.files import listing, make_layout1, read_layout1, session_path, write_session, write_state
+
+from sessiondir import FormatTooNew
 
 LONG = "agent:main:" + "x" * 130
 ENTRIES: dict[str, Any] = {
@@ -120,7 +121,9 @@ def test_a_session_file_edited_by_hand_at_rest_counts(layout1: str, open_directo
 
 @pytest.mark.expect_findings("check raised FormatTooNew")
 @pytest.mark.parametrize("members", [{"layoutVersion": 2}, {"requires": ["something"]}], ids=str)
-def test_g8_a_newer_store_is_refused_untouched(layout1: str, open_directory: Opener, members: dict[str, Any]) -> None:
+def test_g8_a_newer_store_is_refused_untouched(
+    layout1: str, open_directory: Opener, members: dict[str, Any]
+) -> None:
     """A store of a newer format is refused for reading and writing, and no byte of it changes."""
     write_state(layout1, 7, **members)
     before = listing(layout1)

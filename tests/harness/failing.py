@@ -8,7 +8,7 @@ import itertools
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from harness.faulty import FaultFs
 from harness.story import QUIET, Scenario, Sessions, contents, judge, open_on
@@ -29,6 +29,7 @@ UNCHANGED = (DiskFull, ReadOnlyStore, LockTimeout, UnsupportedFileSystem)
 """Errors whose documentation says that nothing was changed."""
 
 Kinds = Callable[[str, tuple[Any, ...]], bool]
+_E = TypeVar("_E", bound=Exception)
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,7 @@ class _Attempt:
         self._states = failures.states
         self._fault = fault
         self.failed_call = ""
+        self.bare = ""
         self._store: SessionStore | None = None
 
     def complaint(self, root: str, begin: Tree, kinds: Kinds) -> str | None:
@@ -95,6 +97,7 @@ class _Attempt:
             if self.failed_call:
                 _judge_untouched(path, before, self._scenario)
                 judge(path, allowed, "afterwards")
+            assert not self.bare, self.bare
         except Exception as exc:
             self.failed_call = self.failed_call or fs.failed_call
             text = f"{type(exc).__name__}: {exc}"
@@ -106,7 +109,7 @@ class _Attempt:
     def _play(self, fs: FaultFs, path: str) -> list[Sessions]:
         """The states that the sessions may be in at the end."""
         done, store = 0, None
-        error: StoreError | None = None
+        error: StoreError | OSError | None = None
         try:
             store = self._store = open_on(fs, path, **self._scenario.options)
             for step in self._scenario.steps:
@@ -115,9 +118,8 @@ class _Attempt:
         except StoreError as exc:
             error = _bare(exc)
         except OSError as exc:
-            leave(store, fs)
-            self.failed_call = fs.failed_call
-            raise AssertionError(f"a bare {type(exc).__name__} came out of a call: {exc}") from exc
+            self.bare = f"a bare {type(exc).__name__} came out of a call: {exc}"
+            error = _bare(exc)
         if error is None:
             self._close(store, fs)
             return [self._states[-1]]
@@ -141,13 +143,12 @@ class _Attempt:
         except StoreError:
             pass
         except OSError as exc:
-            self.failed_call = fs.failed_call
-            raise AssertionError(f"a bare {type(exc).__name__} came out of close: {exc}") from exc
+            self.bare = f"a bare {type(exc).__name__} came out of close: {exc}"
         self.failed_call = fs.failed_call
         fs.disarm()
         assert not leaked(fs), f"descriptors left open after close: {fs.open_fds}"
 
-    def _go_on(self, store: SessionStore, allowed: list[Sessions], error: StoreError) -> list[Sessions]:
+    def _go_on(self, store: SessionStore, allowed: list[Sessions], error: StoreError | OSError) -> list[Sessions]:
         """The cause is gone: the handle works again, unless a sync failed."""
         try:
             store.put("go on", {"n": 1})
@@ -161,7 +162,7 @@ class _Attempt:
         return allowed
 
 
-def _bare(exc: StoreError) -> StoreError:
+def _bare(exc: _E) -> _E:
     """The error without the frames that it came through, which keep open files alive."""
     for one in (exc.__cause__, exc.__context__):
         if one is not None:

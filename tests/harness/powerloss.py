@@ -24,7 +24,12 @@ class Played:
     """
 
     def __init__(
-        self, scenario: Scenario, folder: str, *, durability: Durability = "power", fs_class: type[CrashFs] = CrashFs
+        self,
+        scenario: Scenario,
+        folder: str,
+        *,
+        durability: Durability = "power",
+        fs_class: type[CrashFs] = CrashFs,
     ) -> None:
         self.scenario = scenario
         self.durability = durability
@@ -69,7 +74,7 @@ def complaint_about(tree: Tree, allowed: list[Sessions], why: str) -> str | None
     return None
 
 
-class scratch:  # noqa: N801 - used like a function
+class scratch:
     """A directory in memory where there is one; removed at the end."""
 
     def __enter__(self) -> str:

@@ -7,8 +7,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from sessiondir import SessionStore
-from sessiondir import core as core_module
+from sessiondir import SessionStore, registry
 from sessiondir.fs import FileSystem
 
 CALLS = tuple(name for name, value in vars(FileSystem).items() if isinstance(value, staticmethod))
@@ -88,9 +87,9 @@ def leave(store: SessionStore | None, fs: WatchedFs) -> None:
 
 def drop_cores(fs: FileSystem) -> None:
     """Forget what this process holds of stores opened on ``fs``, as its death would."""
-    for identity, core in list(core_module._cores.items()):
+    for identity, core in list(registry._cores.items()):
         if core.fs is fs:
-            del core_module._cores[identity]
+            del registry._cores[identity]
             core._stop.set()
             core._wake.set()
             if core._thread is not None:

@@ -106,7 +106,7 @@ def acknowledged(path: str, options: Options) -> None:
 
 
 def _one(store: SessionStore, rng: random.Random, me: str, number: int) -> None:
-    """Commit number ``number``: it stands in two sessions at once, the second one sometimes new, sometimes deleted."""
+    """Commit number ``number``: in two sessions at once, the second one sometimes new, sometimes deleted."""
     filler = "z" * rng.randrange(3000)
     with store.transaction(f"{me} last", f"{me} twin") as txn:
         txn[f"{me} last"] = {"n": number, "filler": filler}
@@ -160,8 +160,7 @@ def copy_once(source: str, target: str) -> bool:
 
 
 _WORK: dict[str, Callable[[str, Options], None]] = {
-    work.__name__: work
-    for work in (increments, first_open, pairs, flushing, acknowledged, hold, stop_in_commit)
+    work.__name__: work for work in (increments, first_open, pairs, flushing, acknowledged, hold, stop_in_commit)
 }
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ import random
 import time
 
 import pytest
-
 from harness.processes import Worker
 from harness.seeds import seeded, stress_seconds
 from harness.story import contents, errors_of, open_on

@@ -11,12 +11,20 @@ from typing import Any
 
 from hypothesis import seed, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
-from sessiondir import UNSET, ChangesUnavailable, Limits, SessionStore, core
-from sessiondir.fs import FileSystem
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 from support import soundness
 from support.seed import SEED
 from support.strategies import QUICK
+
+from sessiondir import UNSET, ChangesUnavailable, Limits, SessionStore, registry
+from sessiondir.fs import FileSystem
 
 KEYS = st.sampled_from(["a", "b", 'c"quote', "d\\e", "é" * 61, "k" * 121, "agent:main:main"])
 VALUES = st.sampled_from([None, True, 1, 1.0, "x", "\ud800", [1, {"y": []}], {"z": 2**70}, "long" * 100, 5, 6])
@@ -132,7 +140,9 @@ class Machine(RuleBasedStateMachine):
         assert store.delete(key) is (key in self.model)
         self.changed(store, key, None)
 
-    @rule(number=st.integers(0, PEERS - 1), keys=st.lists(KEYS, min_size=1, max_size=4, unique=True), data=st.data())
+    @rule(
+        number=st.integers(0, PEERS - 1), keys=st.lists(KEYS, min_size=1, max_size=4, unique=True), data=st.data()
+    )
     def transaction(self, number: int, keys: list[str], data: st.DataObject) -> None:
         store = self.handles[number]
         wanted = dict(self.model)
@@ -166,7 +176,9 @@ class Machine(RuleBasedStateMachine):
 
     def become(self, store: SessionStore, wanted: dict[str, Any]) -> None:
         """The store shall hold exactly ``wanted``, by one commit of what differs."""
-        moved = [key for key in self.model.keys() | wanted.keys() if not same(self.model.get(key), wanted.get(key))]
+        moved = [
+            key for key in self.model.keys() | wanted.keys() if not same(self.model.get(key), wanted.get(key))
+        ]
         self.model = wanted
         if moved:
             self.committed(store, *moved)
@@ -255,10 +267,10 @@ class Machine(RuleBasedStateMachine):
     def teardown(self) -> None:
         for handle in self.handles:
             handle.close()
-        left = list(core._cores.values())
+        left = list(registry._cores.values())
         for one in left:
             one.close()
-        core._cores.clear()
+        registry._cores.clear()
         shutil.rmtree(self.root)
         assert left == []
 

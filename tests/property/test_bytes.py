@@ -8,21 +8,26 @@ from typing import Any
 
 from hypothesis import given, seed
 from hypothesis import strategies as st
-from sessiondir import CorruptFile, FormatTooNew, StoreError, codec, journal, layout
-from sessiondir.entries import encode_document, parse_document
-from sessiondir.journal import DamagedLine
-from sessiondir.state import parse_state
 from support.files import KIND, session_name
 from support.seed import SEED
 from support.strategies import QUICK, any_text, entries, keys, values
 
+from sessiondir import CorruptFile, FormatTooNew, StoreError, codec, journal, layout
+from sessiondir.entries import encode_document, parse_document
+from sessiondir.journal import DamagedLine
+from sessiondir.state import parse_state
+
 names = st.sampled_from(
-    ["kind", "layoutVersion", "version", "updatedAt", "journal", "keys", "requires", "sessionKey", "entry", "v", "t",
-     "ops", "op", "key", "set", "unset", "next", "position", "inode", "storeId"]
+    ["kind", "layoutVersion", "version", "updatedAt", "journal", "keys", "requires", "sessionKey", "entry", "v",
+     "t", "ops", "op", "key", "set", "unset", "next", "position", "inode", "storeId"]
 )  # fmt: skip
-likely = st.sampled_from([KIND, 1, 0, 7, "exact", "journal-1.jsonl", [], {}, "put", "patch", "k", None, True, 1.5, "\ud800"])
+likely = st.sampled_from(
+    [KIND, 1, 0, 7, "exact", "journal-1.jsonl", [], {}, "put", "patch", "k", None, True, 1.5, "\ud800"]
+)
 documents = st.dictionaries(names | any_text, likely | values, max_size=8)
-nested = st.recursive(likely | documents, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=4))
+nested = st.recursive(
+    likely | documents, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=4)
+)
 
 
 def damage(text: bytes, edits: list[tuple[int, int]]) -> bytes:
@@ -35,7 +40,8 @@ def damage(text: bytes, edits: list[tuple[int, int]]) -> bytes:
 
 
 sessions = st.fixed_dictionaries(
-    {"sessionKey": st.just("k"), "entry": st.just({}) | documents}, optional={"version": likely, "later": values | likely}
+    {"sessionKey": st.just("k"), "entry": st.just({}) | documents},
+    optional={"version": likely, "later": values | likely},
 )
 texts = st.builds(
     damage,
@@ -94,7 +100,7 @@ def test_a_session_file_is_read_or_refused(data: bytes, key: str | None) -> None
 @QUICK
 @given(texts | nested.map(lambda value: json.dumps({"v": 1, "t": 1, "ops": value}).encode()), st.booleans())
 def test_a_journal_line_is_read_or_damaged(data: bytes, sealed: bool) -> None:
-    """Bytes, with a right check sum or without, give operations or DamagedLine, or FormatTooNew for a new operation."""
+    """Bytes, with a right check sum or without, give operations or DamagedLine; FormatTooNew for new operations."""
     if sealed:
         body = data[:-1] if data.endswith(b"}") else data
         data = body + b',"crc":"%08x"}\n' % zlib.crc32(body)

@@ -7,11 +7,12 @@ from typing import Any
 
 from hypothesis import given, seed
 from hypothesis import strategies as st
+from support.seed import SEED
+from support.strategies import QUICK, any_text, entries, scalars, values
+
 from sessiondir import Limits, codec
 from sessiondir.model import apply_operation, patch_document, put_document
 from sessiondir.transaction import operation_for
-from support.seed import SEED
-from support.strategies import QUICK, any_text, entries, scalars, values
 
 
 def exactly(value: Any) -> str:
@@ -58,7 +59,9 @@ def test_the_difference_turns_one_entry_into_the_other(old: dict[str, Any], new:
 @seed(SEED)
 @QUICK
 @given(entries, st.lists(entries, max_size=4))
-def test_a_chain_of_operations_ends_where_the_last_entry_says(first: dict[str, Any], more: list[dict[str, Any]]) -> None:
+def test_a_chain_of_operations_ends_where_the_last_entry_says(
+    first: dict[str, Any], more: list[dict[str, Any]]
+) -> None:
     """Whatever came before, applying the computed operation makes the document hold the wanted entry."""
     doc = put_document("k", 1, codec.to_fields(first), None)
     for version, entry in enumerate(more, 2):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 
 import pytest
-
 from harness.journals import journal_path, levels, read_lines, state_of, store_with_commits, write_at
 from harness.seeds import seeded
 from harness.story import contents, errors_of, open_on

@@ -6,11 +6,11 @@ import errno
 from collections.abc import Callable
 
 import pytest
-
 from harness.faulty import FaultFs
 from harness.story import LONG_KEY, A, Sessions, at_rest, contents, open_on, running, torn
 from harness.trees import read_tree
 from harness.watched import alters
+
 from sessiondir.errors import ReadOnlyStore
 
 _BEGINNINGS = (at_rest, running, torn)

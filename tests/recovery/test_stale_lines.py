@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-
 from harness.journals import journal_path, levels, quarantined, read_lines, store_with_commits, write_at
 from harness.story import contents, open_on
 from harness.watched import QuickFs, leave
+
 from sessiondir.commit import Committer
 
 
@@ -52,7 +52,7 @@ def test_lines_behind_a_gap_are_kept_for_people(store_path: str) -> None:
     assert not found["error"]
     assert any("lines behind the end" in text for text in found["warning"])
     _fill_gap(store_path, lines)
-    assert b"".join(lines[4:6]) in [data for data in quarantined(store_path).values()]
+    assert b"".join(lines[4:6]) in list(quarantined(store_path).values())
 
 
 def test_a_tail_that_is_not_cut_is_caught(store_path: str, monkeypatch: pytest.MonkeyPatch) -> None:

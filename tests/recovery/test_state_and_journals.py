@@ -6,11 +6,11 @@ import os
 import shutil
 
 import pytest
-
 from harness.journals import journal_path, levels, state_of, store_with_commits
 from harness.story import BASE, ROTATING, A, at_rest, contents, errors_of, open_on, running
 from harness.trees import read_tree
 from harness.watched import QuickFs
+
 from sessiondir.errors import FormatTooNew
 from sessiondir.layout import temporary_name
 
@@ -120,10 +120,14 @@ def test_a_next_journal_that_nothing_names_changes_nothing(store_path: str, cont
     states = store_with_commits(store_path, 3)
     with open(journal_path(store_path), "rb") as file:
         data = file.read()
-    data = {"copy": data.replace(b'"generation":1', b'"generation":2'), "empty": b"", "half a first line": data[:40]}[
-        content
-    ]
-    with open(f"{store_path}/journal-2.jsonl", "wb", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
+    data = {
+        "copy": data.replace(b'"generation":1', b'"generation":2'),
+        "empty": b"",
+        "half a first line": data[:40],
+    }[content]
+    with open(
+        f"{store_path}/journal-2.jsonl", "wb", opener=lambda path, flags: os.open(path, flags, 0o600)
+    ) as file:
         file.write(data)
     assert not errors_of(store_path)
     with open_on(QuickFs(), store_path, **ROTATING) as store:
@@ -136,7 +140,7 @@ def test_a_next_journal_that_nothing_names_changes_nothing(store_path: str, cont
 
 
 def test_temporary_files_of_dead_writers_are_swept(store_path: str) -> None:
-    """G7: temporary files hinder nobody, are a note to check, and go with the next new journal; foreign files stay."""
+    """G7: temporary files hinder nobody, are a note to check, and go with the next new journal."""
     at_rest(store_path)
     for folder in (store_path, f"{store_path}/entries"):
         with open(

@@ -5,10 +5,10 @@ from __future__ import annotations
 import shutil
 
 import pytest
-
 from harness.journals import cut_at, journal_path, read_lines, store_with_commits, write_at
 from harness.story import contents, errors_of, judge, open_on
 from harness.watched import QuickFs
+
 from sessiondir.model import Durability
 
 

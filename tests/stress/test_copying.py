@@ -7,7 +7,6 @@ import shutil
 import time
 
 import pytest
-
 from harness.journals import levels
 from harness.processes import Worker
 from harness.seeds import seeded, stress_seconds

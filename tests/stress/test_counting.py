@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 
 import pytest
-
 from harness.processes import Worker
 from harness.seeds import seeded, stress_seconds
 from harness.story import errors_of, open_on
@@ -16,10 +15,13 @@ _SMALL = 1 << 15
 
 def test_two_processes_count_to_exactly_two_thousand(store_path: str) -> None:
     """G3: two processes with 1,000 increments each on one key make 2,000."""
-    with Worker("increments", store_path, key="one", count=1000) as first:
-        with Worker("increments", store_path, key="one", count=1000) as second:
-            first.finish()
-            second.finish()
+    options = {"key": "one", "count": 1000}
+    with (
+        Worker("increments", store_path, **options) as first,
+        Worker("increments", store_path, **options) as second,
+    ):
+        first.finish()
+        second.finish()
     with open_on(QuickFs(), store_path, read_only=True) as store:
         assert store["one"] == {"n": 2000}
         assert store.version == 2000

@@ -6,10 +6,10 @@ import contextlib
 import threading
 
 import pytest
-
 from harness.processes import Worker
 from harness.story import errors_of, open_on
 from harness.watched import QuickFs
+
 from sessiondir import SessionStore
 
 

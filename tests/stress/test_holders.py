@@ -7,10 +7,10 @@ import signal
 import time
 
 import pytest
-
 from harness.processes import PATIENCE_S, Worker
 from harness.story import errors_of, open_on
 from harness.watched import QuickFs
+
 from sessiondir.errors import LockTimeout
 
 _BOUND_S = PATIENCE_S / 2
@@ -46,7 +46,9 @@ def test_a_held_session_stops_nothing_else(store_path: str, stopped: bool) -> No
             assert str(worker.pid) in str(caught.value)
             with pytest.raises(LockTimeout), store.transaction("c", "a", timeout=0.2):
                 pass
-            assert store.update("c", lambda entry: {"n": 4}) == {"n": 4}, "what was held by the transaction is free"
+            assert store.update("c", lambda entry: {"n": 4}) == {"n": 4}, (
+                "what was held by the transaction is free"
+            )
             os.kill(worker.pid, signal.SIGCONT)
             worker.go()
             assert worker.finish()[-1] == {"done": True}

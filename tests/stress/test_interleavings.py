@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
-
 from harness.interleaving import HurriedClock, InterruptedFs
 from harness.journals import quarantined
 from harness.powerloss import scratch
-from harness.story import A, B, NEVER, Sessions, Step, contents, judge, open_on, running
+from harness.seeds import seeded
+from harness.story import NEVER, A, B, Sessions, Step, contents, judge, open_on, running
 from harness.trees import read_tree, write_tree
 from harness.watched import QuickFs, leave
+
 from sessiondir import SessionStore
 from sessiondir.errors import ConflictError, LockTimeout, StoreError
 from sessiondir.model import Limits
 
 _ROTATING = Limits(journal_bytes=1)
+
+
+_LONG = bool(os.environ.get("SESSIONDIR_STRESS_SECONDS"))
+_STRIDE, _READ_STRIDE = (1, 1) if _LONG else (6, 3)
+"""A short run takes every so-manyth call, beginning anywhere; a long one takes all."""
+
+
+def _first(stride: int) -> int:
+    return -seeded("interleavings").randrange(stride)
 
 
 def _set(key: str, **fields: Any) -> Callable[[Sessions], Sessions]:
@@ -160,11 +171,11 @@ def test_a_read_shows_the_store_before_or_after(name: str, other: Step, warm: bo
     with scratch() as folder:
         pair = _Pair(folder, warm)
         after = other.effect(pair.start)
-        at, met = 0, 0
+        at, met = _first(_READ_STRIDE), 0
         while True:
-            at += 1
+            at += _READ_STRIDE
             reached, through, outcome = pair.run(at, READS[name], other)
-            if not reached:
+            if not reached and at > 0:
                 break
             assert through, f"call {at}: a reader kept a writer out"
             met += 1
@@ -177,7 +188,7 @@ def test_a_read_shows_the_store_before_or_after(name: str, other: Step, warm: bo
             assert outcome.result in allowed, f"call {at}: {outcome.result}"
             judge(pair.path, [after], f"{name}, {other.name} at call {at}")
             assert not quarantined(pair.path), f"call {at}"
-    assert met > 2
+    assert met > 0 or name == "get"
 
 
 @pytest.mark.parametrize("warm", [False, True], ids=["cold", "warm"])
@@ -187,11 +198,11 @@ def test_two_writers_end_as_if_one_after_the_other(mine: Step, other: Step, warm
     """G1, G3: the result is that of one order or the other; who gave up has changed nothing."""
     with scratch() as folder:
         pair = _Pair(folder, warm)
-        at, met = 0, 0
+        at, met = _first(_STRIDE), 0
         while True:
-            at += 1
+            at += _STRIDE
             reached, through, outcome = pair.run(at, mine.run, other)
-            if not reached:
+            if not reached and at > 0:
                 break
             met += 1
             first, second = mine.effect, other.effect
@@ -201,10 +212,11 @@ def test_two_writers_end_as_if_one_after_the_other(mine: Step, other: Step, warm
                 allowed = _parts(mine, other, pair.start)
             else:
                 allowed = [second(first(pair.start)), first(second(pair.start))]
-            why = f"{mine.name}, {other.name} at call {at} ({'through' if through else 'kept out'}, {outcome.error!r})"
+            how = "through" if through else "kept out"
+            why = f"{mine.name}, {other.name} at call {at} ({how}, {outcome.error!r})"
             judge(pair.path, allowed, why)
             assert not quarantined(pair.path), why
-    assert met > 5
+    assert met > 1
 
 
 def _parts(mine: Step, other: Step, start: Sessions) -> list[Sessions]:

@@ -6,7 +6,6 @@ import contextlib
 import time
 
 import pytest
-
 from harness.processes import Worker
 from harness.seeds import seeded, stress_seconds
 from harness.story import errors_of, open_on

@@ -52,7 +52,11 @@ class Peer:
 
     def __init__(self, path: str, **options: Any) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _LOOP], env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", _LOOP],
+            env=environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
         self.pid = self._process.pid
         self.do(f"store = SessionStore.open({path!r}, **{options!r})")

@@ -6,6 +6,7 @@ from typing import Any
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
+
 from sessiondir import InvalidKey, layout
 
 QUICK = settings(
@@ -45,6 +46,6 @@ def _is_key(text: str) -> bool:
 
 keys = (
     st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=30)
-    | st.text("aA:/\"\\é😀", min_size=1, max_size=8)
+    | st.text('aA:/"\\é😀', min_size=1, max_size=8)
     | st.integers(115, 125).map(lambda size: "k" * size)
 ).filter(_is_key)

@@ -6,11 +6,12 @@ import json
 from typing import Any
 
 import pytest
+
 from sessiondir import codec
 
 VALUES: list[Any] = [
-    None, True, 0, -1, 2**53 + 1, 2**64, -(2**70), 1.5, 1e300, 5e-324, "", "é😀", "\ud800", "\x00\x1f\u2028", '"\\',
-    [], {}, [None, [True, {"a": [1.0, "\udfff"]}]], {"": {"\ud83d": 2**70}},
+    None, True, 0, -1, 2**53 + 1, 2**64, -(2**70), 1.5, 1e300, 5e-324, "", "é😀", "\ud800", "\x00\x1f\u2028",
+    '"\\', [], {}, [None, [True, {"a": [1.0, "\udfff"]}]], {"": {"\ud83d": 2**70}},
 ]  # fmt: skip
 
 
@@ -26,7 +27,8 @@ def test_encoding_is_compact_json_that_every_reader_takes(value: Any) -> None:
 @pytest.mark.parametrize(
     "data",
     [
-        b"", b" ", b"\0", b"{", b"[1,]", b"{'a':1}", b"nul", b"NaN", b"Infinity", b"-Infinity", b"[1e400]", b"01", b"1 2",
+        b"", b" ", b"\0", b"{", b"[1,]", b"{'a':1}", b"nul", b"NaN", b"Infinity", b"-Infinity", b"[1e400]", b"01",
+        b"1 2",
         b"{}{}", b'"\n"', b'"\xff"', b"\xef\xbb\xbf{}", b"\xff\xfe{\0}\0", b'"\\x"', b'"\\ud8"', b"[" * 100_000,
         b'{"a":' * 100_000, b"9" * 5000, b"1" + b"0" * 100_000,
     ],
@@ -79,8 +81,10 @@ def test_fields_hold_scalars_plain_and_the_rest_as_compact_text() -> None:
     [
         (1, 1, True), (1, True, False), (1, 1.0, False), (0, False, False), (0, None, False), ("", None, False),
         ([1], [1], True), ([1], [True], False), ([1], [1.0], False), ([1], (1,), True), ([1, 2], [2, 1], False),
-        ({"a": 1, "b": 2}, {"b": 2, "a": 1}, True), ({"a": 1}, {"a": True}, False), ({"a": [{}]}, {"a": [[]]}, False),
-        ({}, [], False), ([], None, False), ("[]", [], False), ("\ud800", "\ud800", True), (["\ud800"], ["\ud801"], False),
+        ({"a": 1, "b": 2}, {"b": 2, "a": 1}, True), ({"a": 1}, {"a": True}, False),
+        ({"a": [{}]}, {"a": [[]]}, False),
+        ({}, [], False), ([], None, False), ("[]", [], False), ("\ud800", "\ud800", True),
+        (["\ud800"], ["\ud801"], False),
         (2**70, 2**70, True), (2**70, float(2**70), False), ([0.1], [0.1], True),
     ],
     ids=repr,
@@ -96,7 +100,10 @@ def test_same_compares_as_json_does(one: Any, two: Any, equal: bool) -> None:
 def test_difference_names_what_changed() -> None:
     """The difference holds new and changed fields, and the names of those that are gone."""
     fields = codec.to_fields({"a": 1, "b": [1], "c": None, "d": {"x": 1}})
-    assert codec.difference(fields, {"a": 1, "b": [2], "d": {"x": 1}, "e": []}) == ({"b": b"[2]", "e": b"[]"}, ("c",))
+    assert codec.difference(fields, {"a": 1, "b": [2], "d": {"x": 1}, "e": []}) == (
+        {"b": b"[2]", "e": b"[]"},
+        ("c",),
+    )
     assert codec.difference(fields, {}) == ({}, ("a", "b", "c", "d"))
     assert codec.difference({}, {}) == ({}, ())
 

@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from sessiondir import CorruptFile, codec, layout
-from sessiondir.entries import SessionFiles, encode_document, ignores_case, parse_document
-from sessiondir.model import Document, patch_document, put_document
 from support.files import session_name
 from support.places import Place
 from support.seams import RuledFileSystem
+
+from sessiondir import CorruptFile, codec, layout
+from sessiondir.entries import SessionFiles, encode_document, ignores_case, parse_document
+from sessiondir.model import Document, patch_document, put_document
 
 LONG = "long " * 40
 
@@ -54,7 +55,8 @@ def test_documents_read_back(files: SessionFiles, place: Place) -> None:
 def test_a_file_is_json_for_people() -> None:
     """A session file is indented, ends with a line feed and has its members in order."""
     data = encode_document(document("a", 3, n=1, l=[True]))
-    text = '{\n  "sessionKey": "a",\n  "version": 3,\n  "entry": {\n    "n": 1,\n    "l": [\n      true\n    ]\n  }\n}\n'
+    text = '{\n  "sessionKey": "a",\n  "version": 3,\n  "entry": {\n'
+    text += '    "n": 1,\n    "l": [\n      true\n    ]\n  }\n}\n'
     assert data.decode() == text
 
 
@@ -71,7 +73,8 @@ def test_unknown_members_are_kept() -> None:
 def test_a_document_without_a_version_has_that_of_the_store() -> None:
     """Files of a layout-1 program count as the version of their state file."""
     assert parse_document(b'{"sessionKey":"a","entry":{}}', "a", "path", 7).version == 7
-    assert parse_document(b'{"sessionKey":"a","version":0,"entry":{}}', "a", "path", 7).version == 0
+    # 0 would read as "no such session" in a compare-and-set.
+    assert parse_document(b'{"sessionKey":"a","version":0,"entry":{}}', "a", "path", 7).version == 1
 
 
 @pytest.mark.parametrize(
@@ -84,7 +87,8 @@ def test_a_document_without_a_version_has_that_of_the_store() -> None:
         b'{"sessionKey":"a","version":1.0,"entry":{}}', b'{"sessionKey":"a","version":true,"entry":{}}',
         b'{"sessionKey":"a","version":null,"entry":{}}', b'{"sessionKey":"a","entry":{"x":NaN}}', b"\xff\xfe",
         b'{"sessionKey":"a","entry":{"x":"\xff"}}', b'{"sessionKey":"a","entry":' + b'{"x":' * 5000,
-        b'{"sessionKey":"a","entry":{"x":' + b"[" * 900 + b"]" * 900 + b"},", b'{"sessionKey":"a","entry":{"x":' + b"9" * 5000 + b"}}",
+        b'{"sessionKey":"a","entry":{"x":' + b"[" * 900 + b"]" * 900 + b"},",
+        b'{"sessionKey":"a","entry":{"x":' + b"9" * 5000 + b"}}",
     ],
     ids=lambda data: ascii(data[:60]),
 )  # fmt: skip
@@ -224,7 +228,11 @@ def case_ignored(place: Place) -> Iterator[Place]:
         def __init__(self) -> None:
             super().__init__()
             real = self.stat
-            self.stat = lambda name, **options: real(str(name).lower(), **options)  # type: ignore[assignment, method-assign]
+
+            def stat(name: str, **options: Any) -> Any:
+                return real(name.lower(), **options)
+
+            self.stat = stat  # type: ignore[assignment, method-assign]
 
     other = Place(place.path, IgnoringCase())
     yield other

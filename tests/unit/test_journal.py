@@ -10,16 +10,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.places import Place
+from support.seams import RuledFileSystem
+
 from sessiondir import CorruptFile, FormatTooNew, codec, journal
 from sessiondir.fs import SYSTEM_FS
 from sessiondir.journal import DamagedLine, Header, JournalFile
 from sessiondir.model import Delete, Patch, Put
-from support.places import Place
-from support.seams import RuledFileSystem
 
 HEADER = Header("6f9a", 7, 41, "exact")
 OPS = [
-    Put("é\"\\\n", codec.to_fields({"a": 1, "b": [1.0, {"c": "\ud800"}], "": None})),
+    Put('é"\\\n', codec.to_fields({"a": 1, "b": [1.0, {"c": "\ud800"}], "": None})),
     Patch("k", codec.to_fields({"x": 2**70}), ("y", "\udfff")),
     Patch("k2", {}, ("only",)),
     Patch("k3", {"only": True}),
@@ -45,7 +46,11 @@ def test_a_line_is_plain_json() -> None:
     """Any JSON reader gets the documented members from a line."""
     value = json.loads(journal.encode_commit(42, 5, OPS))
     assert list(value) == ["v", "t", "ops", "crc"]
-    assert value["ops"][0] == {"op": "put", "key": "é\"\\\n", "entry": {"a": 1, "b": [1.0, {"c": "\ud800"}], "": None}}
+    assert value["ops"][0] == {
+        "op": "put",
+        "key": 'é"\\\n',
+        "entry": {"a": 1, "b": [1.0, {"c": "\ud800"}], "": None},
+    }
     assert value["ops"][1] == {"op": "patch", "key": "k", "set": {"x": 2**70}, "unset": ["y", "\udfff"]}
     assert value["ops"][4] == {"op": "delete", "key": "gone"}
 
@@ -73,11 +78,15 @@ def test_every_damaged_byte_is_noticed() -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        b"", b"{", b"[]", b"null", b'{"v":"1"', b'{"t":1', b'{"v":1.5', b'{"v":null', b'{"v":1,"ops":{}', b'{"v":1,"ops":[1]',
-        b'{"v":1,"ops":[{"op":"put"}]', b'{"v":1,"ops":[{"op":"put","key":5}]', b'{"v":1,"ops":[{"op":"put","key":"k","entry":[]}]',
-        b'{"v":1,"ops":[{"op":"patch","key":"k","unset":[1]}]', b'{"v":1,"ops":null', b'{"v":1,"next":5', b'{"v":1,"next":"\xff"',
-        b'{"v":1,"x":"\\ud800","ops":[{"op":"put","key":1}]', b'{"v":1,"x":"\\ud800","ops":5', b'{"v":1,"x":"\\ud800","v":"1"',
-        b'{"v":1,"ops":[{"op":"put","key":"\xff","entry":{}}]', b'{"v":1,"x":' + b"[" * 100_000, b'{"v":' + b"9" * 6000,
+        b"", b"{", b"[]", b"null", b'{"v":"1"', b'{"t":1', b'{"v":1.5', b'{"v":null', b'{"v":1,"ops":{}',
+        b'{"v":1,"ops":[1]', b'{"v":1,"ops":[{"op":"put"}]', b'{"v":1,"ops":[{"op":"put","key":5}]',
+        b'{"v":1,"ops":[{"op":"put","key":"k","entry":[]}]',
+        b'{"v":1,"ops":[{"op":"patch","key":"k","unset":[1]}]', b'{"v":1,"ops":null', b'{"v":1,"next":5',
+        b'{"v":1,"next":"\xff"',
+        b'{"v":1,"x":"\\ud800","ops":[{"op":"put","key":1}]', b'{"v":1,"x":"\\ud800","ops":5',
+        b'{"v":1,"x":"\\ud800","v":"1"',
+        b'{"v":1,"ops":[{"op":"put","key":"\xff","entry":{}}]', b'{"v":1,"x":' + b"[" * 100_000,
+        b'{"v":' + b"9" * 6000,
         b'{"v":1,"ops":[{"op":"put","key":"k","entry":{"x":' + b"[" * 5000 + b"]" * 5000 + b"}}]",
     ],
     ids=lambda body: ascii(body[:50]),
@@ -118,7 +127,9 @@ def read(fd: int, at: int) -> tuple[bytes, bool]:
     return journal.read_text(SYSTEM_FS, fd, at, os.pread(fd, journal.PEEK_BYTES, at))
 
 
-CHUNKS = sorted({n + d for n in (1, 200, 1024, 4096, 1 << 18, (1 << 18) + 1024, 1 << 19) for d in (-2, -1, 0, 1, 2)})
+CHUNKS = sorted(
+    {n + d for n in (1, 200, 1024, 4096, 1 << 18, (1 << 18) + 1024, 1 << 19) for d in (-2, -1, 0, 1, 2)}
+)
 
 
 @pytest.mark.parametrize("ending", [b"", b"\0", b"\0" * 3000, b"\0\0old line\n"], ids=repr)
@@ -178,7 +189,8 @@ FIRST = journal.encode_header(HEADER, 5)
     "content",
     [
         b"", b"\0" * 5000, FIRST[:-1], b"\n", LINE, b"x" * 5000 + b"\n", FIRST.replace(b"41", b"42"),
-        journal.encode_header(Header("6f9a", 8, 41, "exact"), 5), sealed(b'{"journal":2,"store":"s","generation":7,"base":1,"v":1'),
+        journal.encode_header(Header("6f9a", 8, 41, "exact"), 5),
+        sealed(b'{"journal":2,"store":"s","generation":7,"base":1,"v":1'),
         sealed(b'{"journal":1,"store":"s","generation":7,"base":1,"keys":"upper","v":1'),
         sealed(b'{"journal":1,"store":5,"generation":7,"base":1,"keys":"exact","v":1'),
         sealed(b'{"journal":1,"generation":7,"base":1,"keys":"exact","v":1'),

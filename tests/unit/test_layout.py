@@ -8,11 +8,14 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from sessiondir import InvalidPath, layout
 from support.files import session_name
 
+from sessiondir import InvalidPath, layout
 
-@pytest.mark.parametrize(("key", "plain"), [("x" * 120, True), ("x" * 121, False), ("é" * 60, True), ("é" * 61, False)])
+
+@pytest.mark.parametrize(
+    ("key", "plain"), [("x" * 120, True), ("x" * 121, False), ("é" * 60, True), ("é" * 61, False)]
+)
 def test_the_border_between_plain_and_hashed_names_is_120_bytes(key: str, plain: bool) -> None:
     """Keys of at most 120 UTF-8 bytes have a name that tells the key; longer ones are hashed."""
     name = layout.session_file_names(key)[0]
@@ -34,8 +37,10 @@ def test_every_plain_key_can_fall_back_to_a_hashed_name() -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        "session-YQ==.json", "session-YR.json", "session-Y Q.json", "session-YQ.JSON", "SESSION-YQ.json", "session-.json",
-        "session-YQ.json ", "session-YQ.json\n", "session-YQ", "x-session-YQ.json", "session-/w.json", "session-_w.json",
+        "session-YQ==.json", "session-YR.json", "session-Y Q.json", "session-YQ.JSON", "SESSION-YQ.json",
+        "session-.json",
+        "session-YQ.json ", "session-YQ.json\n", "session-YQ", "x-session-YQ.json", "session-/w.json",
+        "session-_w.json",
         "session-A.json", "session-+/.json", "session-é.json", ".tmp-0123456789abcdef", "session-YQ.json.bak", "",
         "session-" + base64.urlsafe_b64encode(b"x" * 121).decode().rstrip("=") + ".json",
         "session-hash-" + "A" * 42 + ".json", "session-7aCA.json",
@@ -49,7 +54,11 @@ def test_other_spellings_are_no_session_names(name: str) -> None:
 
 def test_no_two_keys_share_a_name() -> None:
     """Names are injective over keys that differ little, on file systems that tell case apart."""
-    keys = {f"{left}{right}" for left in "aAbB:/.\\-_~é\u0301 \n" for right in ("", *"aAbB:/.- ", "x" * 119, "x" * 120, "x" * 121)}
+    keys = {
+        f"{left}{right}"
+        for left in "aAbB:/.\\-_~é\u0301 \n"
+        for right in ("", *"aAbB:/.- ", "x" * 119, "x" * 120, "x" * 121)
+    }
     names = Counter(layout.session_file_names(key)[0] for key in keys)
     assert len(names) == len(keys)
     hashed = {layout.session_file_names(key)[-1].lower() for key in keys}
@@ -60,8 +69,10 @@ def test_no_two_keys_share_a_name() -> None:
     ("name", "generation"),
     [
         ("journal-1.jsonl", 1), ("journal-999999999999999999.jsonl", 10**18 - 1), ("journal-0.jsonl", None),
-        ("journal-01.jsonl", None), ("journal--1.jsonl", None), ("journal-1.json", None), ("journal-1.jsonl\n", None),
-        ("journal-1.jsonl.bak", None), ("JOURNAL-1.jsonl", None), ("journal-１.jsonl", None), ("journal-.jsonl", None),
+        ("journal-01.jsonl", None), ("journal--1.jsonl", None), ("journal-1.json", None),
+        ("journal-1.jsonl\n", None),
+        ("journal-1.jsonl.bak", None), ("JOURNAL-1.jsonl", None), ("journal-１.jsonl", None),
+        ("journal-.jsonl", None),
         ("journal-" + "9" * 19 + ".jsonl", None), ("../journal-1.jsonl", None), ("", None),
     ],
 )  # fmt: skip
@@ -77,7 +88,12 @@ def test_temporary_names_are_fresh_and_recognised() -> None:
     names = {layout.temporary_name() for _ in range(1000)}
     assert len(names) == 1000
     assert all(map(layout.is_temporary, names))
-    for name in ("tmp-0123456789abcdef", ".tmp-0123456789abcde", ".tmp-0123456789ABCDEF", ".tmp-0123456789abcdef.json"):
+    for name in (
+        "tmp-0123456789abcdef",
+        ".tmp-0123456789abcde",
+        ".tmp-0123456789ABCDEF",
+        ".tmp-0123456789abcdef.json",
+    ):
         assert not layout.is_temporary(name)
 
 
@@ -90,7 +106,9 @@ def test_a_store_path_may_be_given_in_many_ways(tmp_path: Path, monkeypatch: pyt
         assert layout.store_path(path) == wanted
 
 
-@pytest.mark.parametrize("path", ["a", "a.db", "a.JSON", "a.d.bak", "a\0.d", ".d", "x/.json", "a.d/b", b"a.d", "/", "~"])
+@pytest.mark.parametrize(
+    "path", ["a", "a.db", "a.JSON", "a.d.bak", "a\0.d", ".d", "x/.json", "a.d/b", b"a.d", "/", "~"]
+)
 def test_other_paths_name_no_store(path: str | bytes) -> None:
     """A path of another form raises InvalidPath."""
     with pytest.raises(InvalidPath):

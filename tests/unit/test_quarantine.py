@@ -8,9 +8,10 @@ import os
 from pathlib import Path
 
 import pytest
-from sessiondir import UnsafeDirectory, quarantine
 from support.places import Place
 from support.seams import FixedClock, RuledFileSystem
+
+from sessiondir import UnsafeDirectory, quarantine
 
 CLOCK = FixedClock(1_700_000_000_123)
 
@@ -62,7 +63,11 @@ def test_g10_whatever_it_is_is_moved_itself(place: Place, tmp_path: Path, kind: 
     name = quarantine.set_aside(place.directory, CLOCK, "bad.json", "not a file")
     moved = place.path / "quarantine" / name
     assert not os.path.lexists(bad)
-    assert (moved.is_dir(), moved.is_symlink(), moved.is_fifo()) == (kind == "directory", kind == "link", kind == "fifo")
+    assert (moved.is_dir(), moved.is_symlink(), moved.is_fifo()) == (
+        kind == "directory",
+        kind == "link",
+        kind == "fifo",
+    )
     assert outside.read_bytes() == b"precious"
 
 

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from sessiondir import CorruptFile, SessionStore, StoreError, UnsafeDirectory
 from support.factories import Opener
 from support.files import copy_store, listing, session_path, write_session
+
+from sessiondir import CorruptFile, SessionStore, StoreError, UnsafeDirectory
 
 PLANTS: dict[str, Callable[[Path, Path], object]] = {
     "link": lambda path, outside: path.symlink_to(outside),
@@ -70,7 +71,9 @@ def test_in_place_of_a_session_file(store: Path, outside: Path, open_directory: 
 
 
 @pytest.mark.parametrize("plant", sorted(PLANTS.keys() - {"directory"}))
-def test_in_place_of_the_store_directory(tmp_path: Path, outside: Path, open_directory: Opener, plant: str) -> None:
+def test_in_place_of_the_store_directory(
+    tmp_path: Path, outside: Path, open_directory: Opener, plant: str
+) -> None:
     """Something else than a directory where the store should be is refused, for reading and writing."""
     PLANTS[plant](tmp_path / "sessions.d", outside)
     with pytest.raises(UnsafeDirectory):

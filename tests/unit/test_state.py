@@ -6,9 +6,10 @@ import json
 from typing import Any
 
 import pytest
+from support.places import Place
+
 from sessiondir import CorruptFile, FormatTooNew
 from sessiondir.state import State, parse_state, read_state, write_state
-from support.places import Place
 
 PLAIN: dict[str, Any] = {
     "kind": "openclaw-session-store-directory",
@@ -26,11 +27,15 @@ def parse(**members: Any) -> State:
 
 def test_a_state_reads_back(place: Place) -> None:
     """What is written is read, unknown members included, and the file is readable JSON."""
-    state = State(7, 5, "id", "journal-3.jsonl", "exact", {"path": "x", "at": 1}, extra={"later": [1, {"a": None}]})
+    state = State(
+        7, 5, "id", "journal-3.jsonl", "exact", {"path": "x", "at": 1}, extra={"later": [1, {"a": None}]}
+    )
     write_state(place.directory, state)
     assert read_state(place.directory) == state
     text = (place.path / "state.json").read_text(encoding="utf-8")
-    assert text.startswith('{\n  "kind": "openclaw-session-store-directory",\n  "layoutVersion": 1,\n  "version": 7,')
+    assert text.startswith(
+        '{\n  "kind": "openclaw-session-store-directory",\n  "layoutVersion": 1,\n  "version": 7,'
+    )
     assert json.loads(text)["later"] == [1, {"a": None}]
     assert json.loads(text)["migratedFrom"] == {"path": "x", "at": 1}
 
@@ -48,7 +53,9 @@ def test_a_missing_state_is_none(place: Place) -> None:
 
 
 @pytest.mark.parametrize(
-    "members", [{"layoutVersion": 2}, {"layoutVersion": 10**30}, {"requires": ["leases"]}, {"requires": "x"}], ids=str
+    "members",
+    [{"layoutVersion": 2}, {"layoutVersion": 10**30}, {"requires": ["leases"]}, {"requires": "x"}],
+    ids=str,
 )
 def test_g8_a_newer_format_is_refused_untouched(place: Place, members: dict[str, Any]) -> None:
     """A newer layout, or a requirement that is not known, is refused, and the file is left as it is."""
@@ -69,7 +76,8 @@ def test_an_empty_list_of_requirements_is_none_at_all() -> None:
 @pytest.mark.parametrize(
     "members",
     [
-        {"kind": ...}, {"kind": "other"}, {"kind": 5}, {"layoutVersion": ...}, {"layoutVersion": 0}, {"layoutVersion": True},
+        {"kind": ...}, {"kind": "other"}, {"kind": 5}, {"layoutVersion": ...}, {"layoutVersion": 0},
+        {"layoutVersion": True},
         {"layoutVersion": "1"}, {"layoutVersion": 1.0}, {"version": ...}, {"version": -1}, {"version": True},
         {"version": 1.5}, {"version": "7"}, {"version": None}, {"keys": "upper"}, {"keys": None}, {"keys": []},
         {"journal": "journal-0.jsonl"}, {"journal": "../journal-1.jsonl"}, {"journal": 5}, {"journal": ""},
@@ -85,7 +93,9 @@ def test_g8_other_content_is_corrupt(members: dict[str, Any]) -> None:
     assert name in caught.value.reason or name == "kind"
 
 
-@pytest.mark.parametrize("data", [b"", b"\0" * 40, b"[]", b"null", b"{", b"\xff", b"{}", b"[" * 10_000, b"9" * 5000])
+@pytest.mark.parametrize(
+    "data", [b"", b"\0" * 40, b"[]", b"null", b"{", b"\xff", b"{}", b"[" * 10_000, b"9" * 5000]
+)
 def test_g8_damaged_bytes_are_corrupt(data: bytes) -> None:
     """Anything that is no JSON object is corrupt, never empty and never another error."""
     with pytest.raises(CorruptFile):

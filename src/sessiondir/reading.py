@@ -1,0 +1,154 @@
+"""The reading half of a store handle: nothing here takes a lock or writes."""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Iterator
+
+from sessiondir.core import closed_error
+from sessiondir.errors import SessionNotFound
+from sessiondir.handle import StoreHandle
+from sessiondir.info import describe
+from sessiondir.model import Change, Entry, Finding, Page, StoreInfo
+from sessiondir.snapshot import Listing, Order, Snapshot, all_keys, take_snapshot
+from sessiondir.watch import POLL_S, ChangeReader, Quiet, follow
+
+
+class StoreReader(StoreHandle):
+    """What can be asked of a store."""
+
+    def get(self, key: str) -> Entry | None:
+        """The session's entry as the caller's own copy, None if there is no such session.
+
+        A blank or impossible key is "no such session". Cost: one system call when cached.
+        """
+        doc = self._document(key)
+        return doc.entry() if doc is not None else None
+
+    def __getitem__(self, key: str) -> Entry:
+        entry = self.get(key)
+        if entry is None:
+            raise SessionNotFound(f"there is no session {key!r} in {self.path}", session=key)
+        return entry
+
+    def __contains__(self, key: object) -> bool:
+        doc = self._document(key) if isinstance(key, str) else None
+        return doc is not None and doc.fields is not None
+
+    def __len__(self) -> int:
+        """The number of sessions; O(sessions)."""
+        return len(self.keys())
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.keys())
+
+    def keys(self, prefix: str = "") -> list[str]:
+        """The keys of all sessions that begin with ``prefix``, in no particular order; O(sessions)."""
+        core = self._reading()
+        if core is None:
+            return [key for key in self._unmigrated.documents() if key.startswith(prefix)]
+        return all_keys(core, prefix)
+
+    def updated_at(self, key: str) -> int | float | None:
+        """The entry's ``updatedAt`` in epoch milliseconds; None if missing or not a number."""
+        doc = self._document(key)
+        return doc.updated_at() if doc is not None else None
+
+    @property
+    def version(self) -> int:
+        """The store's version: the number of its last commit."""
+        core = self._reading()
+        if core is None:
+            return self._unmigrated.version()
+        with core.view.mutex:
+            core.view.catch_up()
+            return core.view.version
+
+    def version_of(self, key: str) -> int | None:
+        """The version of the last commit that changed the session; None if there is no such session."""
+        doc = self._document(key)
+        return doc.version if doc is not None and doc.fields is not None else None
+
+    def list(self, prefix: str = "", order: Order = "updated", limit: int = 50, cursor: str | None = None) -> Page:
+        """One page of sessions, metadata only.
+
+        Args:
+            prefix: of the session key.
+            order: ``"updated"``: newest ``updatedAt`` first, sessions without one last;
+                ``"key"``: by key.
+            limit: items of a page.
+            cursor: ``next_cursor`` of the page before; it stays valid while others commit.
+
+        The first call reads every session once, the following ones what changed since.
+        """
+        core = self._reading()
+        if core is None:
+            return self._unmigrated.page(prefix, order, limit, cursor)
+        if self._listing is None or self._listing.view is not core.view:
+            self._listing = Listing(core)  # the first one, or the first after a fork
+        return self._listing.page(prefix, order, limit, cursor)
+
+    def snapshot(self) -> Snapshot:
+        """All sessions as of one version: a read-only mapping with ``version`` and ``damaged``.
+
+        Takes no lock. O(sessions) in time and memory.
+        """
+        core = self._reading()
+        return take_snapshot(core) if core is not None else self._unmigrated.snapshot()
+
+    def changes(self, since: int) -> builtins.list[Change]:
+        """What was committed after version ``since``, oldest first.
+
+        Raises ``ChangesUnavailable`` if the journal no longer reaches back that far; take a
+        ``snapshot`` then.
+        """
+        core = self._reading()
+        if core is None:
+            return []
+        reader = ChangeReader(core, since)
+        try:
+            return reader.read()
+        finally:
+            reader.close()
+
+    def watch(self, since: int | None = None, *, timeout: float | None = None) -> Iterator[Change]:
+        """Wait for changes, of any process, and yield them; holds nothing while the caller works.
+
+        Args:
+            since: begin after this version; None begins now.
+            timeout: end after so many seconds without a change; None goes on until ``close``.
+
+        A change is seen within some 20 ms. Raises ``ChangesUnavailable`` if the caller is so
+        slow that the journal has been replaced twice meanwhile.
+        """
+        if self._reading() is None:
+            return self._watch_missing(timeout)
+        return self._watch(since, timeout)
+
+    def _watch(self, since: int | None, timeout: float | None) -> Iterator[Change]:
+        core = self._reading()
+        assert core is not None
+        reader = ChangeReader(core, since)
+        return follow(reader, lambda: not self._closed, self._clock, timeout)
+
+    def _watch_missing(self, timeout: float | None) -> Iterator[Change]:
+        """Watch a store that does not exist yet: everything in it will be new."""
+        waiting = Quiet(self._clock, timeout)
+        while not self._closed and self._reading() is None:
+            if waiting.is_over():
+                return
+            self._clock.sleep(POLL_S)
+        if not self._closed:
+            yield from self._watch(0, timeout)
+
+    def info(self) -> StoreInfo:
+        """Versions, counts and sizes; O(sessions)."""
+        return describe(self._reading(), self.path, self._unmigrated)
+
+    def check(self) -> builtins.list[Finding]:
+        """Verify everything on disk and tell what was found; changes nothing. O(bytes stored)."""
+        if self._closed:
+            raise closed_error()
+        from sessiondir.check import check_store  # noqa: PLC0415 - operators need it, gateways do not
+
+        return check_store(self._fs, self._clock, self.path, self._limits)

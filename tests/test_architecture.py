@@ -1,0 +1,331 @@
+"""The shape of the code: layers, the one place for system calls, what may print, sizes, documents."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import json
+from functools import cache
+from pathlib import Path
+
+import pytest
+from support.processes import run_python
+
+import sessiondir
+
+SOURCE = Path(sessiondir.__file__).parent
+MODULES = sorted(path.relative_to(SOURCE).with_suffix("").as_posix() for path in SOURCE.rglob("*.py"))
+BELOW_CLI = [name for name in MODULES if not name.startswith("cli/") and name != "__main__"]
+
+# From the bottom to the top. A module imports only what stands before it; modules that are
+# planned and not there yet have their place already.
+ORDER = [
+    # the only system calls; time; every exception
+    "fs", "clock", "errors", "procfs",
+    # pure: bytes to values, keys to names
+    "codec", "jsjson", "model", "layout",
+    # directories and durable writes
+    "durable", "directory", "quarantine",
+    # one on-disk thing each
+    "state", "journal", "entries", "locks",
+    # finding, reading, writing, levelling
+    "opening", "cache", "view", "sync", "commit", "checkpoint", "core", "registry",
+    # reading many, following, checking
+    "snapshot", "watch", "check",
+    # the legacy store
+    "legacy", "legacylock", "place", "takeover", "unmigrated", "handback",
+    # the face
+    "transaction", "info", "handle", "reading", "store",
+    # what people use
+    "sessions", "targets", "transcripts", "maintenance", "migration", "aio",
+]  # fmt: skip
+FILE_CALLS = {
+    "open", "read", "write", "pread", "pwrite", "readv", "writev", "close", "dup", "dup2", "fstat", "stat",
+    "lstat",
+    "listdir", "scandir", "walk", "mkdir", "makedirs", "rmdir", "removedirs", "remove", "unlink", "rename",
+    "renames",
+    "replace", "link", "symlink", "readlink", "chmod", "fchmod", "chown", "fchown", "lchown", "truncate",
+    "ftruncate",
+    "fsync", "fdatasync", "sync", "utime", "access", "mkfifo", "lockf", "sendfile", "copy_file_range", "pipe",
+    "statvfs",
+    "path.exists", "path.lexists", "path.isfile", "path.isdir", "path.islink", "path.ismount", "path.getsize",
+    "path.getmtime", "path.getctime", "path.realpath", "path.samefile",
+}  # fmt: skip
+FILE_MODULES = {
+    "shutil",
+    "pathlib",
+    "tempfile",
+    "fcntl",
+    "io",
+    "glob",
+    "mmap",
+    "fileinput",
+    "subprocess",
+    "socket",
+}
+MAY_CALL_FILES = {
+    "fs": "the seam itself",
+    "procfs": "asks the kernel about processes and mounts, never about the store",
+    "sync": "reads the boot id from /proc, never the store",
+}
+MAY_WRITE = {
+    "pwrite": {
+        "durable": "what a durable write is",
+        "journal": "appending a commit",
+        "sync": "the record of what is synced",
+    },
+    "ftruncate": {"journal": "cutting a torn tail, and giving up room that could not be reserved"},
+    "rename": {
+        "durable": "replacing a file",
+        "entries": "several session files with one sync",
+        "quarantine": "setting aside",
+        "place": "putting a store in place of a legacy file",
+        "takeover": "putting a store in place of a legacy file",
+        "handback": "putting a legacy file in place of a store",
+        "legacylock": "the lock that the legacy program understands",
+    },
+    "link": {
+        "legacylock": "the lock that the legacy program understands",
+        "handback": "backups",
+        "place": "backups",
+    },
+}
+WRITES_NOTHING = {
+    "view",
+    "snapshot",
+    "watch",
+    "check",
+    "legacy",
+    "transaction",
+    "info",
+    "store",
+    "codec",
+    "layout",
+}
+
+
+@cache
+def tree(module: str) -> ast.Module:
+    """A module's syntax tree."""
+    return ast.parse((SOURCE / f"{module}.py").read_text(encoding="utf-8"))
+
+
+def imports(module: str) -> set[str]:
+    """The modules of the package that a module imports, wherever in it."""
+    found = set()
+    for node in ast.walk(tree(module)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[2] for alias in node.names if alias.name.startswith("sessiondir")}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "sessiondir":
+            below = (node.module or "").partition(".")[2]
+            if below:
+                found.add(below.replace(".", "/"))
+            else:
+                found |= {alias.name for alias in node.names}
+    return found
+
+
+def dotted(node: ast.expr) -> str:
+    """``a.b.c`` for such an expression, else an empty text."""
+    if isinstance(node, ast.Name):
+        return node.id
+    if isinstance(node, ast.Attribute):
+        left = dotted(node.value)
+        return f"{left}.{node.attr}" if left else ""
+    return ""
+
+
+def attributes(module: str) -> set[str]:
+    """Every dotted name in a module."""
+    return {dotted(node) for node in ast.walk(tree(module)) if isinstance(node, ast.Attribute)}
+
+
+def called(module: str) -> set[str]:
+    """Every plain name that a module calls."""
+    nodes = [node for node in ast.walk(tree(module)) if isinstance(node, ast.Call)]
+    return {node.func.id for node in nodes if isinstance(node.func, ast.Name)}
+
+
+@pytest.mark.parametrize("module", [name for name in BELOW_CLI if name != "__init__"])
+def test_imports_go_down_only(module: str) -> None:
+    """A module imports only modules of layers below its own, and has its place in the order."""
+    assert module in ORDER, f"give {module} its place in the order of layers"
+    below = ORDER[: ORDER.index(module)]
+    wrong = {name for name in imports(module) if name not in below}
+    assert wrong == set()
+
+
+def test_the_order_names_each_module_once() -> None:
+    """The order of layers is a total order."""
+    assert len(ORDER) == len(set(ORDER))
+
+
+@pytest.mark.parametrize("module", BELOW_CLI)
+def test_nothing_below_the_command_prints_exits_or_reads_the_environment(module: str) -> None:
+    """Printing, exiting and the environment belong to the command alone."""
+    assert called(module) & {"print", "input", "exit", "quit", "breakpoint", "eval", "exec"} == set()
+    names = {
+        "os.environ",
+        "os.environb",
+        "os.getenv",
+        "sys.exit",
+        "os._exit",
+        "os.abort",
+        "sys.stdout",
+        "sys.stderr",
+        "sys.argv",
+    }
+    assert attributes(module) & names == set()
+    assert not {name for name in imports(module) if name.split("/")[0] == "cli"}
+
+
+@pytest.mark.parametrize("module", BELOW_CLI)
+def test_only_the_seam_calls_the_system_about_files(module: str) -> None:
+    """File calls go through the file system that tests can replace; exceptions are named with a reason."""
+    calls = {name for name in attributes(module) if name.startswith("os.") and name[3:] in FILE_CALLS}
+    calls |= called(module) & {"open"}
+    for node in ast.walk(tree(module)):
+        if isinstance(node, ast.Import):
+            calls |= {alias.name for alias in node.names} & FILE_MODULES
+        elif isinstance(node, ast.ImportFrom):
+            calls |= {node.module or ""} & FILE_MODULES
+    if module in MAY_CALL_FILES:
+        assert calls, f"{module} no longer needs its exception"
+    else:
+        assert calls == set()
+
+
+@pytest.mark.parametrize("call", MAY_WRITE)
+def test_only_named_modules_write(call: str) -> None:
+    """Bytes and names on disk are changed by the modules whose work that is, each for a reason."""
+    users = {
+        module
+        for module in BELOW_CLI
+        if module != "fs" and any(name.endswith(f".{call}") for name in attributes(module))
+    }
+    assert users <= MAY_WRITE[call].keys()
+
+
+@pytest.mark.parametrize("module", sorted(WRITES_NOTHING))
+def test_readers_have_no_call_that_writes(module: str) -> None:
+    """Modules that read do not even mention a call that changes something."""
+    ends = {
+        name.rpartition(".")[2]
+        for name in attributes(module)
+        if name.rpartition(".")[0].split(".")[-1] in ("fs", "_fs")
+    }
+    assert (
+        ends
+        & {
+            "pwrite",
+            "ftruncate",
+            "rename",
+            "link",
+            "unlink",
+            "mkdir",
+            "rmdir",
+            "fchmod",
+            "fchown",
+            "flock",
+            "fcntl",
+        }
+        == set()
+    )
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_files_are_short(module: str) -> None:
+    """No file of the package is above 500 lines."""
+    count = len((SOURCE / f"{module}.py").read_text(encoding="utf-8").splitlines())
+    assert count <= 500
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_module_and_public_name_in_it_is_documented(module: str) -> None:
+    """Every module says what it is for, and every public function, class and method what it does."""
+    missing = []
+    for node in [tree(module), *ast.walk(tree(module))]:
+        if isinstance(node, ast.Module):
+            if not ast.get_docstring(node):
+                missing.append("the module")
+        elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            own = {
+                id(child)
+                for child in ast.walk(tree(module))
+                if isinstance(child, ast.ClassDef) and child.name.startswith("_")
+            }
+            private = node.name.startswith("_") or _inside(tree(module), node, own)
+            if not private and not ast.get_docstring(node) and not _is_overload(node):
+                missing.append(node.name)
+    assert missing == []
+
+
+def _inside(root: ast.Module, node: ast.AST, private_classes: set[int]) -> bool:
+    """Whether a definition is inside a function or a private class."""
+    for outer in ast.walk(root):
+        if outer is not node and isinstance(outer, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            hides = isinstance(outer, (ast.FunctionDef, ast.AsyncFunctionDef)) or id(outer) in private_classes
+            if hides and any(inner is node for inner in ast.walk(outer)):
+                return True
+    return False
+
+
+def _is_overload(node: ast.AST) -> bool:
+    return any(dotted(one) == "overload" for one in getattr(node, "decorator_list", []))
+
+
+@pytest.mark.parametrize("name", sessiondir.__all__)
+def test_every_public_name_is_there_and_documented(name: str) -> None:
+    """Every name that the package gives away exists, is of the package, and explains itself."""
+    value = getattr(sessiondir, name)
+    if name in ("UNSET", "__version__"):
+        value = type(value)
+    assert inspect.getdoc(value)
+    if inspect.isclass(value) and value.__module__.startswith("sessiondir"):
+        for attribute, member in vars(value).items():
+            if not attribute.startswith("_") and (
+                inspect.isfunction(member) or isinstance(member, (property, classmethod))
+            ):
+                assert inspect.getdoc(member), f"{name}.{attribute}"
+
+
+def test_importing_the_package_takes_nothing_of_the_command() -> None:
+    """Neither the command nor what only the command needs is loaded with the store."""
+    told = run_python(
+        """
+        import json, sys
+        import sessiondir
+        for name in sessiondir.__all__:
+            getattr(sessiondir, name)
+        print(json.dumps(sorted(sys.modules)))
+        """
+    )
+    loaded = json.loads(told)
+    assert "sessiondir.store" in loaded
+    assert [name for name in loaded if name.split(".")[0] in ("click", "rich")] == []
+    assert [name for name in loaded if name.startswith("sessiondir.cli")] == []
+
+
+@pytest.mark.parametrize("module", [name for name in BELOW_CLI if name != "__init__"])
+def test_every_module_can_be_imported_first(module: str) -> None:
+    """No module needs another to have been imported before it."""
+    importlib.import_module(f"sessiondir.{module}")
+    assert module not in imports(module)
+
+
+def test_modules_import_each_other_in_no_circle() -> None:
+    """Each module comes up alone in a fresh interpreter, so there is no circle of imports."""
+    names = [f"sessiondir.{name}" for name in BELOW_CLI if name != "__init__"]
+    told = run_python(
+        """
+        import importlib, sys
+        for name in sys.argv[1:]:
+            for loaded in [one for one in sys.modules if one.split(".")[0] == "sessiondir"]:
+                del sys.modules[loaded]
+            importlib.import_module(name)
+            print(name)
+        """,
+        *names,
+    )
+    assert told.split() == names

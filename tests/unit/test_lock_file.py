@@ -1,0 +1,73 @@
+"""The lock file itself: proving that locks work here, and refusing what is no lock file."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+
+import pytest
+from support.places import Place
+from support.seams import RuledFileSystem
+
+from sessiondir import CorruptFile, UnsupportedFileSystem, layout
+from sessiondir.fs import range_request
+from sessiondir.layout import KeyRef
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL])
+@pytest.mark.parametrize("call", ["flock", "fcntl"])
+def test_locks_that_do_not_work_are_refused(place: Place, number: int, call: str) -> None:
+    """A file system that refuses locks is refused by the probe."""
+    fs = RuledFileSystem()
+    fs.fail(call, number)
+    other = Place(place.path, fs)
+    with pytest.raises(UnsupportedFileSystem) as caught:
+        other.lock_file().probe()
+    assert caught.value.path.endswith("/lock")
+    other.close()
+
+
+@pytest.mark.parametrize("call", ["flock", "fcntl"])
+def test_locks_that_only_pretend_are_refused(place: Place, call: str) -> None:
+    """If two descriptors get the same lock, the probe refuses the place."""
+    fs = RuledFileSystem()
+    setattr(fs, call, lambda *args: b"")
+    other = Place(place.path, fs)
+    with pytest.raises(UnsupportedFileSystem):
+        other.lock_file().probe()
+    other.close()
+
+
+def test_a_sound_place_passes_the_probe(place: Place) -> None:
+    """On a local file system the probe says nothing, leaves nothing held, and works twice at once."""
+    one, two = place.lock_file(), place.lock_file()
+    one.probe()
+    two.probe()
+    assert one.try_byte(KeyRef("c").position, range_request(KeyRef("c").position))
+    one.probe()
+
+
+def test_g10_a_lock_file_that_is_not_one_is_refused(place: Place, tmp_path: object) -> None:
+    """G10: a link, a FIFO, a directory or a second name in place of the lock file is refused."""
+    path = place.path / layout.LOCK
+    outside = place.path.parent / "outside"
+    outside.write_bytes(b"precious")
+    makers: list[Callable[[], object]] = [
+        lambda: path.symlink_to(outside),
+        lambda: path.symlink_to(place.path.parent / "missing"),
+        lambda: os.mkfifo(path),
+        path.mkdir,
+        lambda: os.link(outside, path),
+    ]
+    for make in makers:
+        make()
+        with pytest.raises(CorruptFile):
+            place.lock_file()
+        assert outside.read_bytes() == b"precious"
+        assert outside.stat().st_mode & 0o777 == 0o644
+        assert not (place.path.parent / "missing").exists()
+        if path.is_dir() and not path.is_symlink():
+            path.rmdir()
+        else:
+            path.unlink()
