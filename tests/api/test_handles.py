@@ -16,7 +16,7 @@ from support.processes import run_python
 from support.seams import RuledFileSystem
 from support.soundness import loose_modes
 
-from sessiondir import InvalidOption, StoreClosed, core
+from sessiondir import InvalidOption, StoreClosed, registry
 
 CALLS: dict[str, Callable[[Any], Any]] = {
     "get": lambda store: store.get("a"),
@@ -89,7 +89,7 @@ def test_two_spellings_of_a_path_are_one_store(open_directory: Opener, store_pat
     three = open_directory(f"{tmp_path}/./sessions.json")
     two.put("a", {"n": 2})
     three.put("b", {"n": 3})
-    assert len(core._cores) == 1
+    assert len(registry._cores) == 1
     assert dict(one.snapshot()) == {"a": {"n": 2}, "b": {"n": 3}}
 
 
@@ -132,9 +132,9 @@ def test_threads_may_share_a_handle_from_its_first_use(open_directory: Opener, s
         thread.start()
     for thread in threads:
         thread.join()
-    core.release_core(first)
+    registry.release_core(first)
     store.close()
-    assert core._cores == {}
+    assert registry._cores == {}
 
 
 def test_g12_at_rest_it_is_plain_files(open_directory: Opener, store_path: str) -> None:
