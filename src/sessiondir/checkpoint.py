@@ -178,7 +178,7 @@ class Checkpointer:
     def _first_pending(self, key: str) -> int:
         with self._view.mutex:
             places = self._view.pending.get(key)
-            return places[0][0] if places else self._view.version
+            return min(places)[0] if places else self._view.version
 
     def _write_batch(self, batch: list[Document]) -> None:
         view = self._view

@@ -14,10 +14,11 @@ Nothing here takes a lock: the callers hold the commit lock when they write.
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -210,6 +211,7 @@ def read_range(fs: FileSystem, fd: int, start: int, end: int) -> bytes:
     return b"".join(parts)
 
 
+@functools.lru_cache(maxsize=4096)
 def key_text(key: str) -> bytes:
     """What ``keys_in`` finds of a session key in a line: its JSON text up to the first quote."""
     return codec.encode_text(key)[1:-1].partition(b'"')[0]
@@ -218,6 +220,16 @@ def key_text(key: str) -> bytes:
 def keys_in(text: bytes) -> list[bytes]:
     """The ``key_text`` of every session that these lines change, and perhaps of some that they do not."""
     return _KEYS.findall(text)
+
+
+def lines_with(data: bytes, text: bytes) -> Iterator[tuple[int, bytes]]:
+    """The lines among whole lines that change the session of this ``key_text``, with their positions."""
+    wanted = b'"key":"%b"' % text
+    hit = data.find(wanted)
+    while hit >= 0:
+        start, end = data.rfind(b"\n", 0, hit) + 1, data.find(b"\n", hit) + 1
+        yield start, data[start:end]
+        hit = data.find(wanted, end)
 
 
 def last_version(text: bytes) -> int | None:

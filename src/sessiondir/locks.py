@@ -27,29 +27,33 @@ from sessiondir.layout import KeyRef
 from sessiondir.procfs import find_holder
 
 _log = logging.getLogger("sessiondir")
-_YIELDS = 8
+_SPINS = 30
+"""Tries of the commit lock before the first sleep: it is held for some ten microseconds."""
 _STRIPES = 256
 
 
 class Backoff:
-    """Waits between tries of a lock: give up the processor first, then sleep, 50 us up to ``longest_s``."""
+    """Waits between tries of a lock: none at first, then sleeps of 50 us, growing up to ``longest_s``.
 
-    __slots__ = ("_clock", "_longest_s", "_pause_s", "_tries")
+    Giving up the processor without sleeping is not among them: a process that yields goes to
+    the end of the run queue and may come back after many milliseconds.
+    """
 
-    def __init__(self, clock: Clock, longest_s: float = 0.001) -> None:
+    __slots__ = ("_clock", "_longest_s", "_pause_s", "_spins")
+
+    def __init__(self, clock: Clock, longest_s: float, spins: int = 0) -> None:
         self._clock = clock
         self._longest_s = longest_s
         self._pause_s = 50e-6
-        self._tries = 0
+        self._spins = spins
 
     def wait(self) -> None:
         """Wait a little longer than the last time."""
-        self._tries += 1
-        if self._tries <= _YIELDS:
-            os.sched_yield()
-        else:
-            self._clock.sleep(self._pause_s)
-            self._pause_s = min(self._longest_s, self._pause_s * 1.3)
+        if self._spins > 0:
+            self._spins -= 1
+            return
+        self._clock.sleep(self._pause_s)
+        self._pause_s = min(self._longest_s, self._pause_s * 1.3)
 
 
 def reentrant(key: str) -> ReentrantUpdate:
@@ -75,7 +79,7 @@ def take_flock(
     except BlockingIOError:
         pass
     deadline = clock.monotonic() + timeout_s
-    backoff = Backoff(clock)
+    backoff = Backoff(clock, 0.001, _SPINS)
     while True:
         if meanwhile is not None:
             meanwhile()
@@ -345,17 +349,21 @@ class KeyLocks:
         return next((t.name for t in threading.enumerate() if t.ident == ident), str(ident))
 
     def _wait_for_process(self, ref: KeyRef, started: float, timeout_s: float) -> None:
+        self._file.reopen_if_unlinked()
         backoff = Backoff(self._clock, 0.002)
         deadline = started + timeout_s
         while True:
-            self._file.reopen_if_unlinked()
-            if self._file.try_byte(ref.position, ref.lock) and not self._file.was_removed():
-                return
-            if self._clock.monotonic() >= deadline:
+            if self._file.try_byte(ref.position, ref.lock):
+                if not self._file.was_removed():
+                    return
+                self._file.reopen_if_unlinked()
+            elif self._clock.monotonic() >= deadline:
+                self._file.reopen_if_unlinked()
                 pid = find_holder(self._file.fd, ref.position)
                 holder = f"process {pid}" if pid is not None else "another process"
                 raise self._timeout(ref.key, pid, holder, None, self._clock.monotonic() - started)
-            backoff.wait()
+            else:
+                backoff.wait()
 
     @staticmethod
     def _timeout(key: str, pid: int | None, holder: str, held_s: float | None, waited_s: float) -> LockTimeout:

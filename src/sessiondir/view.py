@@ -2,9 +2,9 @@
 
 One read of the journal at the last known end tells whether anything changed. What other
 processes committed is not parsed when it is seen: it joins the *backlog*, of which only
-the session keys are noted. The backlog is parsed when somebody asks for one of these
-sessions; and what a checkpoint has brought into the session files meanwhile never is.
-So a writer pays little for what the others do. A line that names the next journal is
+the session keys are noted. When somebody asks for one of these sessions, its lines are
+looked up in the backlog; what a checkpoint has brought into the session files meanwhile is
+never looked at. So a writer pays little for what the others do. A line that names the next journal is
 followed at once.
 
 A document that is not cached is its session file plus the operations newer than it in
@@ -36,7 +36,7 @@ Position = tuple[int, int, int]
 """Where a session's operation stands in the journal: (version, offset, length)."""
 
 _JUMPS = 20
-_BACKLOG_BYTES = 1 << 18
+_BACKLOG_BYTES = 8 << 20
 _SLICE_BYTES = 1 << 16
 
 
@@ -66,7 +66,8 @@ class View:
         """Looks whether a store without a journal has changed."""
         self.cache = DocumentCache(cache_bytes)
         self.backlog_from = 0
-        self._touched: set[bytes] = set()
+        self._touched: dict[bytes, int] = {}
+        """Sessions that the backlog changes (as ``key_text``), and from where on to look for it."""
         self.pending: dict[str, list[Position]] = {}
         self.dirty: dict[str, int] = {}
         self.lost: dict[str, list[Position]] = {}
@@ -110,7 +111,7 @@ class View:
             if self.cache.listeners:
                 self.settle()
                 self._apply_text(file, text, self.end)
-            self._touched.update(journal.keys_in(text))
+            self._touch(text)
             successor = self._follow(following, file)
             if successor is None:
                 self.finished = True
@@ -128,12 +129,18 @@ class View:
         version = journal.last_version(text)
         if version is None or version < self.version:
             return False
-        self._touched.update(journal.keys_in(text))
+        self._touch(text)
         self.end += len(text)
         self.version = version
         if self.end - self.backlog_from > _BACKLOG_BYTES:
             self._shorten_backlog()
         return True
+
+    def _touch(self, text: bytes) -> None:
+        touched = self._touched
+        for key in journal.keys_in(text):
+            if key not in touched:
+                touched[key] = self.end
 
     def _shorten_backlog(self) -> None:
         try:
@@ -185,8 +192,33 @@ class View:
         self._apply_text(self.journal, text[:cut], start)
         return self.backlog_from < self.end
 
-    def _is_touched(self, key: str) -> bool:
-        return key_text(key) in self._touched
+    def _in_backlog(self, key: str) -> list[Position]:
+        """Where the backlog changes a session, or seems to."""
+        text = key_text(key)
+        start = max(self._touched.get(text, self.end), self.backlog_from)
+        if start >= self.end or self.journal is None:
+            return []
+        data = journal.read_range(self._fs, self.journal.fd, start, self.end)
+        return [
+            (journal.last_version(line) or self.version, start + at, len(line))
+            for at, line in journal.lines_with(data, text)
+        ]
+
+    def _cached(self, key: str) -> Document | None:
+        """The cached document, with what the backlog has of it."""
+        doc = self.cache.get(key)
+        if doc is None or not self._touched or key_text(key) not in self._touched:
+            return doc
+        places = self._in_backlog(key)
+        del self._touched[key_text(key)]
+        file = self.journal
+        assert file is not None
+        for version, offset, length in places:
+            line = self._parse(file, self._fs.pread(file.fd, length, offset), offset)
+            if doc is not None and line is not None and doc.version < version:
+                self._apply_to_cached(doc, line)
+                doc = self.cache.get(key)
+        return doc
 
     def _apply_text(self, file: JournalFile, text: bytes, offset: int) -> None:
         """Apply whole lines that stand at ``offset``."""
@@ -329,9 +361,7 @@ class View:
         """
         with self.mutex:
             self.catch_up()
-            if self._touched and self._is_touched(key):
-                self.settle()
-            doc = self.cache.get(key)
+            doc = self._cached(key) if self._touched else self.cache.get(key)
         if doc is not None:
             doc.recent = True
             return doc
@@ -345,8 +375,7 @@ class View:
         while True:
             with self.mutex:
                 self.catch_up()
-                self.settle()
-                doc = self.cache.get(key)
+                doc = self._cached(key)
                 if doc is not None:
                     return doc
                 moment = (self.journal, self.epoch, self._levels)
@@ -355,29 +384,29 @@ class View:
                 if (self.journal, self.epoch, self._levels) != moment:
                     # Operations that this reading of the file lacks may have been given up since.
                     continue
-                self.settle()
-                doc = self.cache.get(key)
+                doc = self._cached(key)
                 if doc is None:
                     doc = self._replay(key, stored, problem)
                     if keep:
-                        self.cache.put(doc)
+                        self._keep(doc)
                 return doc
 
     def load_locked(self, key: str) -> Document:
         """As ``load``, with the mutex held, after ``catch_up``; for a writer, which holds the commit lock."""
-        if self._touched and self._is_touched(key):
-            self.settle()
-        doc = self.cache.get(key)
+        doc = self._cached(key)
         if doc is None:
             doc = self.peek_locked(key)
-            self.cache.put(doc)
+            self._keep(doc)
         return doc
 
     def peek_locked(self, key: str) -> Document:
         """As ``peek``, with the mutex held, after ``catch_up``."""
-        self.settle()
-        doc = self.cache.get(key)
+        doc = self._cached(key)
         return doc if doc is not None else self._replay(key, *self._read_stored(key))
+
+    def _keep(self, doc: Document) -> None:
+        self._touched.pop(key_text(doc.key), None)  # all of the backlog up to now is in it
+        self.cache.put(doc)
 
     def listen(self, listener: Listener) -> None:
         """Have ``listener`` called for every change from now on. Mutex held."""
@@ -400,7 +429,8 @@ class View:
         doc = stored if stored is not None else missing_document(key)
         known = doc.fields is not None
         skipped: list[Position] = []
-        for place in self.pending.get(key, ()):
+        # Own commits may be noted twice, once more with the backlog; the version rule skips them.
+        for place in sorted({*self.pending.get(key, ()), *self._in_backlog(key)}):
             version, offset, length = place
             if version <= doc.version:
                 continue
@@ -433,9 +463,8 @@ class View:
                 cache.put(apply_operation(doc, operation, version))
             else:  # dropped meanwhile; the journal has it
                 cache.tell(key)
-            if not behind:  # else the line is noted when the backlog is parsed
-                self.pending.setdefault(key, []).append(place)
-                self.dirty[key] = version
+            self.pending.setdefault(key, []).append(place)
+            self.dirty[key] = version
         self.version = version
         self.end = place[1] + place[2]
         if not behind:
@@ -449,7 +478,7 @@ class View:
             if self.dirty.get(key, 0) <= version:
                 self.dirty.pop(key, None)
             places = self.pending.get(key)
-            if places and places[-1][0] <= version:
+            if places and max(places)[0] <= version:
                 del self.pending[key]
 
     def header(self) -> Header | None:

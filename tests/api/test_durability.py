@@ -31,7 +31,7 @@ QUIET = 3600.0
 def test_g2_power_syncs_the_journal_and_process_does_not(
     open_directory: Opener, handle: str, call: str | None, write: str
 ) -> None:
-    """G2: a commit is synced before the call returns exactly if power is asked for; the call's word counts first."""
+    """G2: a commit is synced before the call returns exactly if power is asked for, by the call or its handle."""
     recorder = Recorder()
     fs = RuledFileSystem(recorder)
     store = open_directory(fs=fs, durability=handle, checkpoint_interval=QUIET)

@@ -40,7 +40,7 @@ def _complaints(scenario: Scenario, kinds: Any, faults: Any, least: int) -> None
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
 def test_a_failing_call_is_a_documented_error_and_loses_nothing(scenario: Scenario) -> None:
-    """G1, G2: a failed call is a StoreError or nothing; all acknowledged commits are there, the next call works."""
+    """G1, G2: a failed call is a StoreError or nothing; all acknowledged commits are there, the next works."""
     _complaints(scenario, _not_rare, _sampled, 100)
 
 

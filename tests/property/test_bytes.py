@@ -100,7 +100,7 @@ def test_a_session_file_is_read_or_refused(data: bytes, key: str | None) -> None
 @QUICK
 @given(texts | nested.map(lambda value: json.dumps({"v": 1, "t": 1, "ops": value}).encode()), st.booleans())
 def test_a_journal_line_is_read_or_damaged(data: bytes, sealed: bool) -> None:
-    """Bytes, with a right check sum or without, give operations or DamagedLine; FormatTooNew for new operations."""
+    """Bytes, with a right check sum or not, give operations or DamagedLine; FormatTooNew for new operations."""
     if sealed:
         body = data[:-1] if data.endswith(b"}") else data
         data = body + b',"crc":"%08x"}\n' % zlib.crc32(body)

@@ -16,7 +16,7 @@ from sessiondir.model import Limits
 from sessiondir.view import View
 
 _STEPS = 13
-_TRIES = 300
+_TRIES = 220
 
 
 def _history(folder: str, rotate: bool) -> tuple[list[Tree], list[Sessions]]:
