@@ -21,6 +21,8 @@ from support.seed import SEED
 
 from sessiondir import registry
 
+FAILED = pytest.StashKey[bool]()
+
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "expect_findings(*patterns): findings of check that the test leaves")
@@ -36,6 +38,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     outcome: Any = yield
     report = outcome.get_result()
     if report.failed:
+        item.stash[FAILED] = True
         report.sections.append(("seed", f"SESSIONDIR_SEED={SEED}"))
 
 
@@ -97,6 +100,7 @@ def leaves_things_in_order(
         left += soundness.unexpected(root, expect_findings, forgiven_levels)
         if request.node.get_closest_marker("any_modes") is None:
             left += soundness.loose_modes(root)
-    left += [f"leaked descriptor {text}" for text in soundness.leaked(before)]
+    if not request.node.stash.get(FAILED, False):  # what failed keeps its frames, and what they have open
+        left += [f"leaked descriptor {text}" for text in soundness.leaked(before)]
     if left:
         pytest.fail("left behind:\n  " + "\n  ".join(left), pytrace=False)

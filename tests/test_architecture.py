@@ -78,19 +78,12 @@ MAY_WRITE = {
         "place": "backups",
     },
 }
-WRITING_CALLS = set("pwrite ftruncate rename link unlink mkdir rmdir fchmod fchown flock fcntl".split())
+WRITING_CALLS = {
+    "pwrite", "ftruncate", "rename", "link", "unlink", "mkdir", "rmdir", "fchmod", "fchown", "flock", "fcntl",
+}  # fmt: skip
 WRITES_NOTHING = {
-    "view",
-    "snapshot",
-    "watch",
-    "check",
-    "legacy",
-    "transaction",
-    "info",
-    "store",
-    "codec",
-    "layout",
-}
+    "view", "snapshot", "watch", "check", "legacy", "transaction", "info", "store", "codec", "layout",
+}  # fmt: skip
 
 
 @cache

@@ -33,6 +33,7 @@ _MAX_INT_BITS = 14_000
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder()
+_Raw = msgspec.Raw
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _CONTAINERS = frozenset((dict, list))
@@ -250,8 +251,7 @@ def encode_fields(fields: Fields) -> bytes:
 
 def encode_members(members: dict[str, Any], name: str, fields: Fields) -> bytes:
     """A compact JSON object of plain ``members`` and, last, ``name`` with ``fields`` as its value."""
-    raw = msgspec.Raw
-    members[name] = {key: raw(value) if type(value) is bytes else value for key, value in fields.items()}
+    members[name] = {key: _Raw(value) if type(value) is bytes else value for key, value in fields.items()}
     try:
         return _encoder.encode(members)
     except UnicodeEncodeError:

@@ -117,7 +117,8 @@ def _seal(body: bytes) -> bytes:
 
 def encode_commit(version: int, at_ms: int, ops: Sequence[Operation]) -> bytes:
     """The line of a commit."""
-    return _seal(b'{"v":%d,"t":%d,"ops":[%b]' % (version, at_ms, b",".join(map(_encode_operation, ops))))
+    encoded = _encode_operation(ops[0]) if len(ops) == 1 else b",".join(map(_encode_operation, ops))
+    return _seal(b'{"v":%d,"t":%d,"ops":[%b]' % (version, at_ms, encoded))
 
 
 def _encode_operation(op: Operation) -> bytes:

@@ -30,10 +30,11 @@ _log = logging.getLogger("sessiondir")
 _SPINS = 30
 """Tries of the commit lock before the first sleep: it is held for some ten microseconds."""
 _STRIPES = 256
+_LOOK_S = 0.01
 
 
 class Backoff:
-    """Waits between tries of a lock: none at first, then sleeps of 50 us, growing up to ``longest_s``.
+    """Waits between tries of a lock: none at first, then sleeps of ``first_s``, growing up to ``longest_s``.
 
     Giving up the processor without sleeping is not among them: a process that yields goes to
     the end of the run queue and may come back after many milliseconds.
@@ -41,10 +42,10 @@ class Backoff:
 
     __slots__ = ("_clock", "_longest_s", "_pause_s", "_spins")
 
-    def __init__(self, clock: Clock, longest_s: float, spins: int = 0) -> None:
+    def __init__(self, clock: Clock, longest_s: float, spins: int = 0, first_s: float = 50e-6) -> None:
         self._clock = clock
         self._longest_s = longest_s
-        self._pause_s = 50e-6
+        self._pause_s = first_s
         self._spins = spins
 
     def wait(self) -> None:
@@ -270,6 +271,7 @@ class KeyLocks:
         self._holders: dict[str, tuple[int, float]] = {}
         """Session to the thread of this process that holds it, and since when."""
         self._queues: dict[str, _Queue] = {}
+        self._looked = -_LOOK_S
         self._mutex = threading.Lock()
 
     def acquire(self, ref: KeyRef, timeout_s: float) -> None:
@@ -284,11 +286,22 @@ class KeyLocks:
         if self._holders.setdefault(ref.key, mine) is not mine:
             self._wait_for_thread(ref, mine, timeout_s)
         try:
-            if not self._file.try_byte(ref.position, ref.lock) or self._file.was_removed():
+            if not self._file.try_byte(ref.position, ref.lock) or self._should_wait(started):
                 self._wait_for_process(ref, started, timeout_s)
         except BaseException:
             self._hand_over(ref)
             raise
+
+    def _should_wait(self, now: float) -> bool:
+        """Whether the lock just taken is worth nothing because its file was removed; asked every 10 ms.
+
+        Until it is noticed two processes may run their callbacks at once, and one runs again:
+        the version check of the commit loses nothing.
+        """
+        if now - self._looked < _LOOK_S:
+            return False
+        self._looked = now
+        return self._file.was_removed()
 
     def release(self, ref: KeyRef) -> None:
         """Let the session go; the longest waiting thread of this process gets it next."""

@@ -78,7 +78,10 @@ class SyncGroup:
             if self._published(file) >= position:
                 return
             if backoff is None:
-                backoff, deadline = Backoff(self._clock, 0.0002), self._clock.monotonic() + _PATIENCE_S
+                backoff, deadline = (
+                    Backoff(self._clock, 0.002, first_s=1e-3),
+                    self._clock.monotonic() + _PATIENCE_S,
+                )
             elif self._clock.monotonic() > deadline:
                 self._sync(file, position)
                 return

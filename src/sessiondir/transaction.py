@@ -80,7 +80,12 @@ def invalid_entry(key: str, exc: codec.EncodeError) -> InvalidEntry:
 def checked_patch(doc: Document, set_: codec.Fields, unset: tuple[str, ...], limits: Limits) -> Patch:
     """A patch of ``doc`` that keeps it within the size limit, or ``EntryTooLarge``."""
     # A character takes at most six bytes of JSON: far below the limit there is nothing to measure.
-    if (doc.weight + codec.fields_weight(set_)) * 6 > limits.entry_bytes:
+    weight = doc.weight
+    for value in set_.values():
+        kind = type(value)
+        if kind is str or kind is bytes:
+            weight += len(value)
+    if weight * 6 + 100 * len(set_) > limits.entry_bytes:
         _check_size(patch_document(doc, 0, set_, unset), limits)
     return Patch(doc.key, set_, unset)
 
@@ -99,9 +104,11 @@ def _check_size(doc: Document, limits: Limits) -> None:
 
 def as_stored(entry: Mapping[str, Any], operation: Operation | None) -> Entry:
     """``entry`` as reading it back gives it: what was written anew has plain types (tuples are lists)."""
+    stored = dict(entry)
     written = operation.fields if type(operation) is Put else operation.set if type(operation) is Patch else {}
-    stored = {name: codec.decode(value) if type(value) is bytes else value for name, value in written.items()}
-    return {**entry, **stored}
+    for name, value in written.items():
+        stored[name] = codec.decode(value) if type(value) is bytes else value
+    return stored
 
 
 class Transaction(MutableMapping[str, Entry]):
