@@ -48,6 +48,8 @@ class Document(msgspec.Struct, eq=False):
     fields: codec.Fields | None
     weight: int
     extra: codec.Fields | None = None
+    nested: tuple[str, ...] | None = None
+    """Names of the fields that hold arrays and objects, once somebody asked for the entry."""
     parsed: dict[str, Any] | None = None
     """Large arrays and objects as Python values, filled on demand and never handed out."""
     recent: bool = True
@@ -63,12 +65,13 @@ class Document(msgspec.Struct, eq=False):
         fields = self.fields
         if fields is None:
             return None
-        entry = {}
-        for name, value in fields.items():
-            if type(value) is bytes:
-                entry[name] = self._copy(name, value) if len(value) > _PARSE_BYTES else codec.decode(value)
-            else:
-                entry[name] = value
+        nested = self.nested
+        if nested is None:
+            nested = self.nested = tuple(name for name, value in fields.items() if type(value) is bytes)
+        entry = fields.copy()
+        for name in nested:
+            value = entry[name]
+            entry[name] = self._copy(name, value) if len(value) > _PARSE_BYTES else codec.decode(value)
         return entry
 
     def _copy(self, name: str, value: bytes) -> Any:
@@ -100,13 +103,23 @@ def patch_document(doc: Document, version: int, set_: codec.Fields, unset: tuple
     """``doc`` with some fields set and some removed; new fields go last."""
     fields = dict(doc.fields or {})
     weight = doc.weight
+    nested = doc.nested
     for name, value in set_.items():
-        weight += codec.weight(value) - (codec.weight(fields[name]) if name in fields else -len(name))
+        if name in fields:
+            old = fields[name]
+            weight += codec.weight(value) - codec.weight(old)
+            if type(old) is bytes or type(value) is bytes:
+                nested = None
+        else:
+            weight += codec.weight(value) + len(name)
+            if type(value) is bytes:
+                nested = None
         fields[name] = value
     for name in unset:
         if name in fields:
             weight -= len(name) + codec.weight(fields.pop(name))
-    patched = Document(doc.key, version, fields, weight, doc.extra)
+            nested = None
+    patched = Document(doc.key, version, fields, weight, doc.extra, nested)
     if doc.parsed:
         patched.parsed = {
             name: value for name, value in doc.parsed.items() if name not in set_ and name not in unset

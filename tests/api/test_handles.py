@@ -14,7 +14,7 @@ from support.factories import Opener
 from support.files import read_layout1, umask
 from support.processes import run_python
 from support.seams import RuledFileSystem
-from support.soundness import loose_modes
+from support.soundness import leaked, loose_modes, open_descriptors
 
 from sessiondir import InvalidOption, StoreClosed, registry
 
@@ -230,3 +230,20 @@ def test_info_tells_the_facts(open_directory: Opener, store_path: str) -> None:
     assert info.session_bytes == sum(path.stat().st_size for path in (Path(store_path) / "entries").iterdir())
     assert len(info.store_id) == 36
     assert store.check() == []
+
+
+@pytest.mark.expect_findings("damaged line")
+def test_check_leaves_no_descriptor_open(
+    open_directory: Opener, store_path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Verifying a damaged store closes what it opened, even while a log handler keeps the errors it was told."""
+    open_directory().replace({"a": {"n": 1}, "b": {"n": 2}})
+    open_directory().put("a", {"n": 3})
+    open_directory.close_all()
+    journal = Path(store_path) / "journal-1.jsonl"
+    journal.write_bytes(journal.read_bytes().replace(b'"n":1', b'"n":7'))
+    store = open_directory(read_only=True)
+    before = open_descriptors()
+    assert [finding.level for finding in store.check()] == ["error"]
+    assert caplog.records
+    assert leaked(before) == []

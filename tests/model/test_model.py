@@ -288,6 +288,6 @@ def time_of(entry: dict[str, Any]) -> Any:
 
 def test_the_store_is_what_the_model_says() -> None:
     """G1-G6, G12: whatever is called in whatever order, every handle shows what the model holds."""
-    examples = int(os.environ.get("SESSIONDIR_MODEL_EXAMPLES", "60"))
+    examples = int(os.environ.get("SESSIONDIR_MODEL_EXAMPLES", "40"))
     machine = seed(SEED)(Machine)
     run_state_machine_as_test(machine, settings=settings(QUICK, max_examples=examples, stateful_step_count=25))

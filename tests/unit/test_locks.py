@@ -185,7 +185,7 @@ def test_waits_grow_up_to_a_bound() -> None:
         before = clock.slept_s
         backoff.wait()
         slept.append(clock.slept_s - before)
-    assert slept[0] == 0
+    assert slept[0] <= 0.0001
     assert max(slept) <= 0.0011
     assert min(slept[100:]) >= 0.0009
 
