@@ -81,7 +81,8 @@ class Checkpointer:
         if not self._lock.acquire(timeout_s):
             return False
         try:
-            return self._run(youngest_s, self._limits.journal_bytes if rotate_bytes is None else rotate_bytes)
+            longest = self._limits.journal_bytes if rotate_bytes is None else rotate_bytes
+            return self._run(youngest_s, longest)
         except OSError as exc:
             if isinstance(exc, StoreError):
                 raise
@@ -157,7 +158,6 @@ class Checkpointer:
                 doc = self._view.load(key)
                 if key in self._view.lost:
                     self._keep_lines(key, self._view.lost.pop(key))
-                    continue
             except CorruptFile as exc:
                 self._set_session_aside(key, exc)
                 continue
@@ -244,7 +244,7 @@ class Checkpointer:
             # From the next line on the old journal is finished. It must be durable before anybody
             # can commit to the new one, or a power cut would hide those commits.
             old.append(journal.encode_next(version, at_ms, name), end, preallocate=False)
-            self._fs.fdatasync(old.fd)
+            self._sync.finish(old)
         finally:
             self._committer.unlock(locked)
         with self._view.mutex:

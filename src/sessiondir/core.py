@@ -384,11 +384,12 @@ class Core:
             self._drop()
 
     def _drop(self) -> None:
-        if self._lock_file is not None:
-            self._lock_file.close()
-        if self.view.journal is not None:
-            self.view.journal.close()
-        self.directory.close()
+        with contextlib.ExitStack() as closing:  # all of them, whichever fails
+            closing.callback(self.directory.close)
+            if self.view.journal is not None:
+                closing.callback(self.view.journal.close)
+            if self._lock_file is not None:
+                closing.callback(self._lock_file.close)
 
     def after_fork(self) -> None:
         """In a forked child: drop what is shared with the parent, without unlocking, and start anew."""
@@ -424,8 +425,9 @@ def _checkpoint_loop(
         if stop.wait(pause_s):
             return
         wake.clear()
+        # Looked at after the clearing: close() sets stop first, so its wake-up cannot be lost.
         core = reference()
-        if core is None or core.failed is not None:
+        if stop.is_set() or core is None or core.failed is not None:
             return
         started = core.clock.monotonic()
         try:

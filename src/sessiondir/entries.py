@@ -37,6 +37,7 @@ def parse_document(data: bytes, key: str | None, path: str, default_version: int
     """
     reason = ""
     try:
+        data.isascii() or data.decode()  # members that we keep unread must be text, too
         members = codec.split_object(data)
         found = codec.decode(members.pop("sessionKey", b"null"))
         raw_entry = members.pop("entry", b"null")
@@ -51,7 +52,7 @@ def parse_document(data: bytes, key: str | None, path: str, default_version: int
             fields = codec.decode_fields(raw_entry)
             # 0 stands for "no such session" wherever versions are compared.
             return put_document(found, max(version, 1), fields, members or None)
-    except codec.DecodeError as exc:
+    except (codec.DecodeError, UnicodeDecodeError) as exc:
         reason = _describe(data, exc)
     raise CorruptFile(f"{path}: {reason}; run: sessiondir check", path=path, reason=reason)
 

@@ -14,6 +14,7 @@ Nothing here takes a lock: the callers hold the commit lock when they write.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import re
@@ -46,6 +47,7 @@ class _Op(msgspec.Struct):
     entry: dict[str, msgspec.Raw] | None = None
     set: dict[str, msgspec.Raw] | None = None
     unset: list[str] | None = None
+    base: int | None = None
 
 
 class _Line(msgspec.Struct):
@@ -97,7 +99,7 @@ def _operation(op: _Op) -> Operation:
     from_raw = codec.field_from_raw
     if op.op == "patch":
         set_ = {name: from_raw(bytes(raw)) for name, raw in (op.set or {}).items()}
-        return Patch(op.key, set_, tuple(op.unset or ()))
+        return Patch(op.key, set_, tuple(op.unset or ()), op.base)
     if op.op == "put":
         return Put(op.key, {name: from_raw(bytes(raw)) for name, raw in (op.entry or {}).items()})
     if op.op == "delete":
@@ -123,9 +125,12 @@ def encode_commit(version: int, at_ms: int, ops: Sequence[Operation]) -> bytes:
 
 def _encode_operation(op: Operation) -> bytes:
     if type(op) is Patch:
+        members: dict[str, object] = {"op": "patch", "key": op.key}
+        if op.base is not None:
+            members["base"] = op.base
         if op.unset:
-            return codec.encode_members({"op": "patch", "key": op.key, "unset": op.unset}, "set", op.set)
-        return codec.encode_members({"op": "patch", "key": op.key}, "set", op.set)
+            members["unset"] = op.unset
+        return codec.encode_members(members, "set", op.set)
     if type(op) is Put:
         return codec.encode_members({"op": "put", "key": op.key}, "entry", op.fields)
     return codec.encode({"op": "delete", "key": op.key})
@@ -271,7 +276,8 @@ class JournalFile:
         self.fd = directory.open_fd(name, os.O_RDWR if writable else os.O_RDONLY)
         self.tail_checked = False
         self.size = 0
-        self.inode = self._fs.fstat(self.fd).st_ino
+        status = self._fs.fstat(self.fd)
+        self.inode = f"{status.st_dev}:{status.st_ino}"
         self.damage = ""
         try:
             self.header, self.start = self._read_header(assumed)
@@ -359,7 +365,8 @@ class JournalFile:
             self._fs.close(fd)
 
     def __del__(self) -> None:
-        self.close()
+        with contextlib.suppress(OSError):  # nobody could be told
+            self.close()
 
 
 def create_journal(directory: StoreDirectory, header: Header, at_ms: int, lines: bytes = b"") -> str:

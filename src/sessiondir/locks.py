@@ -164,8 +164,8 @@ class LockFile:
         path = self._directory.file_path(layout.LOCK)
         second = self._directory.open_fd(layout.LOCK, os.O_RDWR)
         try:
-            # Each process probes a byte of its own, or probing processes would disturb each other.
-            position = layout.PROBE_LOCKS_FROM + os.getpid()
+            # A byte that no other probing process uses; process ids repeat in containers.
+            position = layout.PROBE_LOCKS_FROM + int.from_bytes(os.urandom(3), "big")
             excluded = not HAS_OFD_LOCKS or self._excludes(second, position)
             if self._try_flock(self.fd):
                 excluded = excluded and not self._try_flock(second)

@@ -135,11 +135,12 @@ class Put(msgspec.Struct, frozen=True):
 
 
 class Patch(msgspec.Struct, frozen=True):
-    """Set and remove top-level fields of an entry."""
+    """Set and remove top-level fields of an entry; ``base`` is the entry version it was computed from."""
 
     key: str
     set: codec.Fields
     unset: tuple[str, ...] = ()
+    base: int | None = None
 
 
 class Delete(msgspec.Struct, frozen=True):
@@ -220,7 +221,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Upper bounds, all in bytes unless named otherwise."""
+    """Upper bounds, in bytes; ``sessions`` is how many a legacy file may hold to be migrated."""
 
     entry_bytes: int = 8 << 20
     commit_bytes: int = 64 << 20

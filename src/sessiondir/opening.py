@@ -97,7 +97,7 @@ def _look_further(
     damaged: dict[str, str],
     new_keys: KeyRule | None,
 ) -> Opening:
-    usable = _usable_journals(directory, damaged)
+    usable = _usable_journals(directory, damaged, state.store_id if state is not None else None)
     if state is not None and state.journal is None:
         # A layout-1 program wrote the state file: its session files win over our journals.
         names = [file.name for file in usable]
@@ -124,15 +124,23 @@ def _look_further(
     return Opening(State(version, keys=keys or new_keys or "exact"), None, False, damaged)
 
 
-def _usable_journals(directory: StoreDirectory, damaged: dict[str, str]) -> list[JournalFile]:
+def _usable_journals(
+    directory: StoreDirectory, damaged: dict[str, str], store_id: str | None
+) -> list[JournalFile]:
     found = []
     for name in journal.journal_names(directory):
         try:
-            found.append(JournalFile(directory, name, writable=False))
+            file = JournalFile(directory, name, writable=False)
         except FileNotFoundError:
             continue
         except CorruptFile as exc:
             damaged[name] = exc.reason
+            continue
+        if store_id is not None and file.header.store_id != store_id:
+            damaged[name] = "belongs to another store"
+            file.close()
+        else:
+            found.append(file)
     return found
 
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from sessiondir import codec, layout
 from sessiondir.core import Core
-from sessiondir.errors import CorruptFile, InvalidOption, UnreadableFile
+from sessiondir.errors import CorruptFile, InvalidOption, StoreError, UnreadableFile
 from sessiondir.model import Document, Entry, Page, SessionInfo
 from sessiondir.view import View
 
@@ -28,9 +28,13 @@ class Snapshot(Mapping[str, Entry]):
     under its own name.
     """
 
-    def __init__(self, version: int, documents: dict[str, Document], damaged: dict[str, str]) -> None:
+    def __init__(self, version: int, documents: dict[str, Document], errors: dict[str, StoreError]) -> None:
         self.version = version
-        self.damaged = damaged
+        self.damaged = {
+            key: exc.reason if isinstance(exc, CorruptFile) else str(exc) for key, exc in errors.items()
+        }
+        self.errors = errors
+        """The error that reading each damaged session raises."""
         self._documents = documents
 
     def __getitem__(self, key: str) -> Entry:
@@ -79,7 +83,7 @@ def _try_snapshot(core: Core) -> Snapshot | None:
         changed[key] = doc
 
     documents: dict[str, Document] = {}
-    damaged: dict[str, str] = {}
+    damaged: dict[str, StoreError] = {}
     with view.mutex:
         view.listen(remember)
         epoch = view.epoch
@@ -98,7 +102,7 @@ def _complete(
     epoch: int,
     changed: dict[str, Document | None],
     documents: dict[str, Document],
-    damaged: dict[str, str],
+    damaged: dict[str, StoreError],
 ) -> Snapshot | None:
     """Bring what was collected to one version: read again what changed, until nothing read is newer."""
     while True:
@@ -121,20 +125,24 @@ def _complete(
 
 
 def _collect(
-    read: Callable[[], Document], key: str, documents: dict[str, Document], damaged: dict[str, str]
+    read: Callable[[], Document], key: str, documents: dict[str, Document], damaged: dict[str, StoreError]
 ) -> None:
     try:
         doc = read()
-    except CorruptFile as exc:
-        damaged[key] = exc.reason
-    except UnreadableFile as exc:
-        damaged[key] = str(exc)
+    except (CorruptFile, UnreadableFile) as exc:
+        damaged[key] = _kept(exc)
     else:
         if doc.fields is not None:
             documents[key] = doc
 
 
-def all_keys(core: Core, prefix: str = "", damaged: dict[str, str] | None = None) -> list[str]:
+def _kept(exc: StoreError) -> StoreError:
+    """An error to keep: without the frames, which would keep descriptors open with them."""
+    exc.__cause__ = exc.__context__ = None
+    return exc.with_traceback(None)
+
+
+def all_keys(core: Core, prefix: str = "", damaged: dict[str, StoreError] | None = None) -> list[str]:
     """The keys of all sessions, in the order of the directory. O(sessions).
 
     A session whose file is damaged is included when its file name tells its key; when it
@@ -165,14 +173,16 @@ def all_keys(core: Core, prefix: str = "", damaged: dict[str, str] | None = None
     return list(found)
 
 
-def _key_inside(core: Core, name: str, damaged: dict[str, str] | None) -> str | None:
+def _key_inside(core: Core, name: str, damaged: dict[str, StoreError] | None) -> str | None:
     try:
         return core.files.read_name(name).key
     except FileNotFoundError:
         return None  # deleted since it was listed
     except (CorruptFile, UnreadableFile) as exc:
         if damaged is not None:
-            damaged[name] = str(exc)
+            damaged[name] = _kept(exc)
+        elif isinstance(exc, UnreadableFile):
+            raise  # it may hold a session, and "cannot read" is not "empty"
         else:
             _log.warning("%s is left out of the listing: %s", name, exc)
         return None
@@ -240,8 +250,10 @@ class Listing:
         with self.view.mutex:
             self._stale = set()
         snapshot = take_snapshot(self._core)
-        for key, reason in snapshot.damaged.items():
-            _log.warning("session %r is left out of the listing: %s", key, reason)
+        for key, exc in snapshot.errors.items():
+            if isinstance(exc, UnreadableFile):
+                raise exc
+            _log.warning("session %r is left out of the listing: %s", key, exc)
         self._infos = {key: info_of(doc) for key in snapshot if (doc := snapshot.document(key)) is not None}
         self._sorted.clear()
         self._epoch = self.view.epoch
@@ -249,9 +261,12 @@ class Listing:
     def _read_again(self, key: str) -> None:
         try:
             doc = self.view.peek(key)
-        except (CorruptFile, UnreadableFile):
+        except CorruptFile:
             self._infos.pop(key, None)
             return
+        except UnreadableFile:
+            self._stale.add(key)
+            raise
         if doc.fields is None:
             self._infos.pop(key, None)
         else:

@@ -48,8 +48,8 @@ class State:
     """How many bytes of the journal ``version`` covers; 0: unknown."""
     unversioned: int | None = None
     """The version of documents that carry none: the store's when we took it over."""
-    inode: int = 0
-    """The journal's inode number when this was written: a copy of the store has another."""
+    inode: str = ""
+    """The journal's device and inode number when this was written: a copy of the store has others."""
 
     @property
     def default_version(self) -> int:
@@ -132,7 +132,7 @@ def parse_state(data: bytes, path: str) -> State:
         keys=keys,
         migrated_from=migrated_from if isinstance(migrated_from, dict) else None,
         position=position if isinstance(position, int) else 0,
-        inode=inode if isinstance(inode, int) else 0,
+        inode=inode if isinstance(inode, str) else "",
         unversioned=unversioned if isinstance(unversioned, int) else None,
         extra={name: item for name, item in value.items() if name not in _KNOWN},
     )

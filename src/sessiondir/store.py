@@ -324,7 +324,7 @@ class SessionStore(StoreReader):
             self._writing()
         snapshot = self.snapshot()
         documents = {key: doc for key in snapshot if (doc := snapshot.document(key)) is not None}
-        return snapshot, StoreEdit(documents, self._normalise, self._limits)
+        return snapshot, StoreEdit(documents, snapshot.errors, self._normalise, self._limits)
 
     def _commit_edit(self, snapshot: Snapshot, edit: StoreEdit) -> None:
         operations, expected = edit.changes()
@@ -347,6 +347,7 @@ class SessionStore(StoreReader):
         wanted = {self._normalise(key): check_entry(entry) for key, entry in mapping.items()}
 
         def fill(sessions: StoreEdit) -> None:
+            sessions.require_readable()
             for key in list(sessions):
                 if key not in wanted:
                     del sessions[key]

@@ -103,6 +103,11 @@ class SyncGroup:
                     view.catch_up()
                 if view.journal is file:
                     position = max(position, view.end)
+        self.finish(file)
+        self._synced = max(self._synced, position)
+
+    def finish(self, file: JournalFile) -> None:
+        """Sync a journal; a failure is final, because the system may have dropped what it could not write."""
         try:
             self._fs.fdatasync(file.fd)
         except OSError as exc:
@@ -112,7 +117,6 @@ class SyncGroup:
                 path=file.path,
                 errno=exc.errno,
             ) from exc
-        self._synced = max(self._synced, position)
 
     def _check(self, generation: int, position: int) -> int:
         return zlib.crc32(b"%b %d %d" % (self._identity, generation, position))

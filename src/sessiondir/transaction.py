@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Any
 
 from sessiondir import codec
-from sessiondir.errors import ConflictError, EntryTooLarge, InvalidEntry, InvalidKey
+from sessiondir.errors import ConflictError, EntryTooLarge, InvalidEntry, InvalidKey, StoreError, UnreadableFile
 from sessiondir.model import (
     Delete,
     Document,
@@ -87,7 +87,7 @@ def checked_patch(doc: Document, set_: codec.Fields, unset: tuple[str, ...], lim
             weight += len(value)
     if weight * 6 + 100 * len(set_) > limits.entry_bytes:
         _check_size(patch_document(doc, 0, set_, unset), limits)
-    return Patch(doc.key, set_, unset)
+    return Patch(doc.key, set_, unset, doc.version)
 
 
 def _check_size(doc: Document, limits: Limits) -> None:
@@ -217,9 +217,14 @@ class StoreEdit(MutableMapping[str, Entry]):
     """
 
     def __init__(
-        self, documents: Mapping[str, Document], normalise: Callable[[object], str], limits: Limits
+        self,
+        documents: Mapping[str, Document],
+        damaged: Mapping[str, StoreError],
+        normalise: Callable[[object], str],
+        limits: Limits,
     ) -> None:
         self._documents = documents
+        self._damaged = damaged
         self._normalise = normalise
         self._limits = limits
         self._entries: dict[str, Entry | Mapping[str, Any] | None] = {}
@@ -237,6 +242,8 @@ class StoreEdit(MutableMapping[str, Entry]):
         if normal is None:
             raise KeyError(key)
         if normal not in self._entries:
+            if normal in self._damaged:
+                raise self._damaged[normal]  # cannot be read, which is not "missing"
             doc = self._documents.get(normal)
             self._entries[normal] = doc.entry() if doc is not None else None
         entry = self._entries[normal]
@@ -248,7 +255,7 @@ class StoreEdit(MutableMapping[str, Entry]):
         self._entries[self._normalise(key)] = check_entry(entry)
 
     def __delitem__(self, key: str) -> None:
-        self[key]
+        self[key]  # KeyError, or the error of a session that cannot be read
         self._entries[self._normalise(key)] = None
 
     def __contains__(self, key: object) -> bool:
@@ -257,6 +264,8 @@ class StoreEdit(MutableMapping[str, Entry]):
             return False
         if normal in self._entries:
             return self._entries[normal] is not None
+        if normal in self._damaged:
+            return True
         self._entries[normal] = doc.entry() if (doc := self._documents.get(normal)) is not None else None
         return self._entries[normal] is not None
 
@@ -268,6 +277,12 @@ class StoreEdit(MutableMapping[str, Entry]):
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
+
+    def require_readable(self) -> None:
+        """Raise ``UnreadableFile`` if some session could not be read; a damaged one is left alone."""
+        for exc in self._damaged.values():
+            if isinstance(exc, UnreadableFile):
+                raise exc
 
     def changes(self) -> tuple[list[Operation], dict[str, int]]:
         """The operations, and the entry versions that they rest on (0: no such session)."""

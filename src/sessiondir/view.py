@@ -286,7 +286,7 @@ class View:
     def _apply_to_cached(self, doc: Document, line: Line) -> None:
         try:
             for operation in line.operations():
-                if operation.key == doc.key:
+                if operation.key == doc.key and self._follows(doc, operation):
                     doc = apply_operation(doc, operation, line.version)
         except (DamagedLine, FormatTooNew):
             # Whoever asks for this session is told; the others must not suffer.
@@ -439,18 +439,30 @@ class View:
             for operation in line.operations() if line is not None else ():
                 if operation.key != key:
                     continue
-                if type(operation) is Patch and doc.fields is None:
+                if not self._follows(doc, operation):
                     skipped.append(place)
                     continue
                 known = True
                 doc = apply_operation(doc, operation, version)
         if problem is not None and not known:
             raise problem
-        if skipped and doc.fields is None and doc.version == 0:
+        if skipped:
             if key not in self.lost:
-                _log.error("%s: the journal changes session %r, whose file is missing", self._directory.path, key)
+                _log.error("%s: commits to session %r are missing before others", self._directory.path, key)
             self.lost[key] = skipped
         return doc
+
+    def _follows(self, doc: Document, operation: Operation) -> bool:
+        """Whether an operation can be applied: a patch needs the version that it was computed from.
+
+        In a copy commits may be missing between a session file and the journal; patching over
+        the gap would make a session that never was. Beside a damaged line the later ones count.
+        """
+        if type(operation) is not Patch:
+            return True
+        if doc.fields is None:
+            return False
+        return operation.base in (None, doc.version) or bool(self.damaged)
 
     def applied(self, version: int, operations: Iterable[Operation], place: Position) -> None:
         """Take over a commit of our own that was just appended. Mutex and commit lock held."""

@@ -138,7 +138,7 @@ def test_the_state_file_tells_of_the_journal_that_it_names(open_directory: Opene
         state = json.loads((Path(store_path) / "state.json").read_bytes())
         named = Path(store_path) / state["journal"]
         assert state["version"] == store_version(named)
-        assert state["inode"] == named.stat().st_ino
+        assert state["inode"] == f"{named.stat().st_dev}:{named.stat().st_ino}"
         assert state["position"] in (0, len(named.read_bytes().rstrip(b"\0")))
 
 

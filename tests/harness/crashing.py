@@ -135,6 +135,7 @@ class CrashFs(WatchedFs):
         (source, old), (target, new) = self._inside(src, src_dir_fd), self._inside(dst, dst_dir_fd)
         number = self._names[source].pop(old)
         self._names[target][new] = number
+        changes: list[tuple[int, tuple[Any, ...]]]
         if source == target:
             changes = [(source, ("move", old, new, number))]
         else:

@@ -56,7 +56,7 @@ class Worker:
 
     def finish_running(self) -> list[dict[str, Any]]:
         """As ``finish``, for a worker that ends by itself: its standard input stays open until then."""
-        said = []
+        said: list[dict[str, Any]] = []
         while not said or "done" not in said[-1]:
             said.append(self.next())
         return said + self.finish()

@@ -100,7 +100,7 @@ def test_every_mixture_of_files_and_journal_ends_in_the_last_state(
                 version, entry = states[age][key]
                 write_session(path, key, entry, version=version)
         state_version = (choice + number) % len(states)
-        (path / "state.json").write_text(json.dumps(state_text | {"version": state_version, "inode": 0}))
+        (path / "state.json").write_text(json.dumps(state_text | {"version": state_version, "inode": "0:0"}))
         with SessionStore.open(str(path), read_only=True) as reader:
             assert dict(reader.snapshot()) == last, (mixture, state_version)
         for _ in range(2):

@@ -114,7 +114,14 @@ def test_every_mixture_of_moments_has_whole_sessions(rotate: bool) -> None:
     assert not wrong, f"{len(wrong)} of {tried}\n" + "\n".join(wrong[:6])
 
 
-@pytest.mark.parametrize("rotate", [False, True], ids=["one-journal", "rotations"])
+_ROTATIONS = pytest.param(
+    True,
+    id="rotations",
+    marks=pytest.mark.xfail(strict=True, reason="known limit: docs/design/0004"),
+)
+
+
+@pytest.mark.parametrize("rotate", [pytest.param(False, id="one-journal"), _ROTATIONS])
 def test_a_copy_is_not_older_than_its_beginning(rotate: bool) -> None:
     """G12: what was committed before a copy began is in the copy."""
     tried, wrong = _complaints(rotate, fresh=True)
