@@ -192,11 +192,11 @@ class Checkpointer:
 
     def _set_session_aside(self, key: str, exc: CorruptFile) -> None:
         """A damaged session file with only partial changes in the journal: keep both for people."""
+        with self._view.mutex:
+            places = list(self._view.pending.get(key, ()))
         name = self._files.name_in_the_way(key)
         if name is not None:
             quarantine.set_aside(self._directory, self._clock, name, exc.reason, layout.ENTRIES)
-        with self._view.mutex:
-            places = list(self._view.pending.get(key, ()))
         self._keep_lines(key, places)
 
     def _keep_lines(self, key: str, places: list[tuple[int, int, int]]) -> None:
@@ -205,8 +205,9 @@ class Checkpointer:
         if lines:
             reason = f"changes of session {key!r}, whose file is missing or damaged"
             quarantine.keep_bytes(self._directory, self._clock, file.name, lines, reason)
-        with self._view.mutex:
-            self._view.levelled({key: self._view.dirty.get(key, 0)})
+            with self._view.mutex:
+                # What was committed since is not among them and still has to be written.
+                self._view.levelled({key: max(version for version, _, _ in places)})
 
     # -- the next journal -----------------------------------------------------------------
 
@@ -241,6 +242,12 @@ class Checkpointer:
             if rest:
                 durable.write_all(self._fs, new.fd, rest, new_end)
                 self._fs.fdatasync(new.fd)
+            if self._inode(name) != new.inode:
+                raise CorruptFile(
+                    f"{new.path} was replaced: somebody removed the lock file; nothing was changed",
+                    path=new.path,
+                    reason="replaced",
+                )
             # From the next line on the old journal is finished. It must be durable before anybody
             # can commit to the new one, or a power cut would hide those commits.
             old.append(journal.encode_next(version, at_ms, name), end, preallocate=False)
@@ -252,6 +259,10 @@ class Checkpointer:
         self._write_state(base, new, new.start)
         new.close()
         self._remove_finished(header.generation)
+
+    def _inode(self, name: str) -> str:
+        status = self._fs.stat(name, dir_fd=self._directory.fd, follow_symlinks=False)
+        return f"{status.st_dev}:{status.st_ino}"
 
     def _keep_damaged_lines(self, file: JournalFile) -> None:
         """Put into the quarantine what the next journal will not have."""

@@ -110,6 +110,9 @@ class Committer:
         try:
             if file.fd >= 0:
                 self._fs.flock(file.fd, LOCK_UN)
+        except OSError as exc:
+            # The commit, if there was one, stands; other processes wait until we close.
+            _log.error("%s: the commit lock could not be released: %s", file.path, exc)
         finally:
             self.mutex.release()
 
@@ -133,17 +136,18 @@ class Committer:
 
         Raises ``Moved``, ``LockTimeout``, ``DiskFull`` and the like; then nothing was committed.
         """
-        file = self.lock(timeout_s)
         try:
-            if verify is not None:
-                verify()
-            return self._append(file, operations, expected, preallocate)
+            file = self.lock(timeout_s)
+            try:
+                if verify is not None:
+                    verify()
+                return self._append(file, operations, expected, preallocate)
+            finally:
+                self.unlock(file)
         except OSError as exc:
             if isinstance(exc, StoreError):
                 raise
-            raise storage_error(exc, file.path, "write") from exc
-        finally:
-            self.unlock(file)
+            raise storage_error(exc, self._directory.path, "write") from exc
 
     def _append(
         self,

@@ -28,6 +28,7 @@ from sessiondir.errors import (
     StorageError,
     StoreClosed,
     StoreError,
+    StoreNotFound,
     UnsupportedFileSystem,
     storage_error,
 )
@@ -356,6 +357,8 @@ class Core:
             reason = "another directory stands there now"
         except FileNotFoundError:
             reason = "it is not there any more"
+        except OSError as exc:
+            raise storage_error(exc, path, "read") from exc
         error = StorageError(
             f"{path} was moved or replaced while open ({reason}); this handle refuses further writes: close it "
             "and open the store again",
@@ -393,17 +396,25 @@ class Core:
 
     def after_fork(self) -> None:
         """In a forked child: drop what is shared with the parent, without unlocking, and start anew."""
-        old_directory = self.directory
+        path = self.directory.path
         for fd in _inherited(self):
             with contextlib.suppress(OSError):
                 self.fs.close(fd)
+        # From here on nothing may use these numbers again: the child's own files will get them.
+        self.directory.fd = -1
+        self.directory._subdirectories.clear()
         if self.view.journal is not None:
             self.view.journal.fd = -1
         if self._lock_file is not None:
             self._lock_file.fd = -1
-        self.directory = StoreDirectory(self.fs, old_directory.path)
+            self._lock_file = None
         self._refs = {}
-        self._start()
+        try:
+            self.directory = StoreDirectory(self.fs, path)
+            self._start()
+        except (OSError, StoreError) as exc:
+            self.fail(StoreNotFound(f"{path} is not there any more ({exc}); open the store again", path=path))
+            _log.warning("after fork: %s: %s", path, exc)
 
 
 def _inherited(core: Core) -> list[int]:
@@ -433,7 +444,7 @@ def _checkpoint_loop(
         try:
             if not core.checkpoint(0, youngest_s=0.8 * interval_s):
                 wake.set()
-        except StoreError as exc:
+        except (OSError, StoreError) as exc:
             _log.error("checkpoint of %s: %s; commits go on, it is tried again", core.directory.path, exc)
             wake.set()
         pause_s = max(interval_s, _LONGEST_CHECKPOINT_SHARE * (core.clock.monotonic() - started))

@@ -29,8 +29,9 @@ same call again may help.
 
 from __future__ import annotations
 
+import contextlib
 import errno as _errno
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
 
@@ -242,6 +243,17 @@ class DurabilityUnknown(StorageError):
 
 class UnreadableFile(StorageError):
     """``path`` exists but cannot be read; it is never taken for empty."""
+
+
+@contextlib.contextmanager
+def translated(path: str, doing: str) -> Iterator[None]:
+    """Let no bare ``OSError`` out of a block that is ``doing`` something to ``path``."""
+    try:
+        yield
+    except OSError as exc:
+        if isinstance(exc, StoreError):
+            raise
+        raise storage_error(exc, path, doing) from exc
 
 
 def storage_error(exc: OSError, path: str, doing: str) -> StoreError:

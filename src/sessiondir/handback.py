@@ -18,13 +18,13 @@ from dataclasses import dataclass
 from sessiondir import durable, jsjson
 from sessiondir.clock import Clock
 from sessiondir.directory import StoreDirectory
-from sessiondir.errors import LockTimeout, MigrationError
+from sessiondir.errors import LockTimeout, MigrationError, translated
 from sessiondir.fs import FileSystem
 from sessiondir.legacy import LegacyFile, read_legacy
 from sessiondir.legacylock import NO_LINKS, LegacyLock
 from sessiondir.locks import take_flock
 from sessiondir.model import Document, Limits
-from sessiondir.place import Place, translated
+from sessiondir.place import Place
 from sessiondir.takeover import LOCK_TIMEOUT_S, Origin, origin_of
 
 

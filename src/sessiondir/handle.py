@@ -17,6 +17,7 @@ from sessiondir.errors import (
     StoreError,
     StoreNotFound,
     storage_error,
+    translated,
 )
 from sessiondir.fs import SYSTEM_FS, FileSystem
 from sessiondir.model import Document, Durability, KeyRule, Limits
@@ -146,7 +147,8 @@ class StoreHandle:
         if core is not None:
             if self._listing is not None:
                 self._listing.detach()
-            release_core(core)
+            with translated(self.path, "level"):
+                release_core(core)
 
     def __enter__(self) -> Self:
         return self
@@ -232,11 +234,15 @@ class StoreHandle:
                 if core is None:
                     return doc
             ref = core.ref(key)
+            return core.view.load(ref.key)
         except InvalidKey:
             if isinstance(key, str):
                 return None
             raise
-        return core.view.load(ref.key)
+        except OSError as exc:
+            if isinstance(exc, StoreError):
+                raise
+            raise storage_error(exc, self.path, "read") from exc
 
     def _normalise(self, key: object) -> str:
         core = self._core or self._reading()

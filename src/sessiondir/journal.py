@@ -342,9 +342,17 @@ class JournalFile:
                 durable.write_all(self._fs, self.fd, line[written:], end + written)
         except BaseException:
             self.tail_checked = False  # if the cut fails too, the next writer does it
-            self.cut(end)
+            # Readers take no lock: a whole line may have been seen, and stands whatever interrupted us.
+            if not self._stands(line, end):
+                self.cut(end)
             raise
         self.size = max(self.size, end + len(line))
+
+    def _stands(self, line: bytes, position: int) -> bool:
+        try:
+            return self._fs.pread(self.fd, len(line), position) == line
+        except OSError:
+            return False
 
     def _extend(self, needed: int) -> None:
         size = self._fs.fstat(self.fd).st_size

@@ -21,7 +21,7 @@ from types import TracebackType
 from sessiondir import layout
 from sessiondir.clock import Clock
 from sessiondir.directory import StoreDirectory
-from sessiondir.errors import LockTimeout, ReentrantUpdate, UnsupportedFileSystem, storage_error
+from sessiondir.errors import LockTimeout, ReentrantUpdate, StoreError, UnsupportedFileSystem, storage_error
 from sessiondir.fs import HAS_OFD_LOCKS, LOCK_EX, LOCK_NB, LOCK_UN, OFD_SETLK, FileSystem, range_request
 from sessiondir.layout import KeyRef
 from sessiondir.procfs import find_holder
@@ -102,6 +102,7 @@ class LockFile:
         self._clock = clock
         self._stripes: dict[int, int] = {}
         self._named = threading.Lock()
+        self.path = directory.file_path(layout.LOCK)
         self.fd = -1
         self.open()
 
@@ -249,6 +250,8 @@ class ByteLock:
         """Let the lock go."""
         try:
             self._file.release_byte(self._position, self._release)
+        except OSError as exc:
+            _log.error("%s: a store-wide lock could not be released: %s", self._file.path, exc)
         finally:
             self._thread.release()
 
@@ -288,8 +291,10 @@ class KeyLocks:
         try:
             if not self._file.try_byte(ref.position, ref.lock) or self._should_wait(started):
                 self._wait_for_process(ref, started, timeout_s)
-        except BaseException:
+        except BaseException as exc:
             self._hand_over(ref)
+            if isinstance(exc, OSError) and not isinstance(exc, StoreError):
+                raise storage_error(exc, self._file.path, "lock") from exc
             raise
 
     def _should_wait(self, now: float) -> bool:
@@ -307,6 +312,9 @@ class KeyLocks:
         """Let the session go; the longest waiting thread of this process gets it next."""
         try:
             self._file.release_byte(ref.position, ref.unlock)
+        except OSError as exc:
+            # What was to be done is done; the session stays locked for others until we close.
+            _log.error("%s: session %r could not be unlocked: %s", self._file.path, ref.key, exc)
         finally:
             self._hand_over(ref)
 

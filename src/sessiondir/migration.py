@@ -25,13 +25,13 @@ from typing import Literal
 from sessiondir import journal, layout
 from sessiondir.clock import SYSTEM_CLOCK, Clock
 from sessiondir.core import Core
-from sessiondir.errors import CorruptFile, StoreError
+from sessiondir.errors import CorruptFile, StoreError, translated
 from sessiondir.fs import SYSTEM_FS, FileSystem
 from sessiondir.handback import in_javascript_order, legacy_text, roll_back, tidy_up, what_is_in_the_way
 from sessiondir.journal import JournalFile
 from sessiondir.legacy import Alias, legacy_signature, read_legacy
 from sessiondir.model import Document, Limits
-from sessiondir.place import Place, translated
+from sessiondir.place import Place
 from sessiondir.registry import open_core, release_core
 from sessiondir.snapshot import all_keys
 from sessiondir.takeover import LOCK_TIMEOUT_S, Outcome, Progress, is_rolled_back, take_over

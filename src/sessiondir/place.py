@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from sessiondir import codec, durable, layout
 from sessiondir.clock import Clock
 from sessiondir.directory import StoreDirectory
-from sessiondir.errors import CorruptFile, StoreError, storage_error
+from sessiondir.errors import CorruptFile
 from sessiondir.fs import LOCK_EX, LOCK_NB, FileSystem
 from sessiondir.legacy import LegacyFile
 from sessiondir.legacylock import LegacyLock, alone, legacy_lock
@@ -35,17 +35,6 @@ _HEX = "[0-9a-f]{16}"
 _MARKER_KIND = "sessiondir-rolled-back"
 _MARKER_LIMIT = 1 << 16
 _DEEPEST = 4
-
-
-@contextlib.contextmanager
-def translated(path: str, doing: str) -> Iterator[None]:
-    """Let no bare ``OSError`` out of a block that is ``doing`` something to ``path``."""
-    try:
-        yield
-    except OSError as exc:
-        if isinstance(exc, StoreError):
-            raise
-        raise storage_error(exc, path, doing) from exc
 
 
 @dataclass(frozen=True, slots=True)

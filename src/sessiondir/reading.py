@@ -6,7 +6,7 @@ import builtins
 from collections.abc import Iterator
 
 from sessiondir.core import closed_error
-from sessiondir.errors import SessionNotFound
+from sessiondir.errors import SessionNotFound, translated
 from sessiondir.handle import StoreHandle
 from sessiondir.info import describe
 from sessiondir.model import Change, Entry, Finding, Page, StoreInfo
@@ -47,7 +47,8 @@ class StoreReader(StoreHandle):
         core = self._reading()
         if core is None:
             return [key for key in self._unmigrated.documents() if key.startswith(prefix)]
-        return all_keys(core, prefix)
+        with translated(self.path, "read"):
+            return all_keys(core, prefix)
 
     def updated_at(self, key: str) -> int | float | None:
         """The entry's ``updatedAt`` in epoch milliseconds; None if missing or not a number."""
@@ -86,7 +87,8 @@ class StoreReader(StoreHandle):
             return self._unmigrated.page(prefix, order, limit, cursor)
         if self._listing is None or self._listing.view is not core.view:
             self._listing = Listing(core)  # the first one, or the first after a fork
-        return self._listing.page(prefix, order, limit, cursor)
+        with translated(self.path, "read"):
+            return self._listing.page(prefix, order, limit, cursor)
 
     def snapshot(self) -> Snapshot:
         """All sessions as of one version: a read-only mapping with ``version`` and ``damaged``.
@@ -94,7 +96,8 @@ class StoreReader(StoreHandle):
         Takes no lock. O(sessions) in time and memory.
         """
         core = self._reading()
-        return take_snapshot(core) if core is not None else self._unmigrated.snapshot()
+        with translated(self.path, "read"):
+            return take_snapshot(core) if core is not None else self._unmigrated.snapshot()
 
     def changes(self, since: int) -> builtins.list[Change]:
         """What was committed after version ``since``, oldest first.
@@ -105,11 +108,12 @@ class StoreReader(StoreHandle):
         core = self._reading()
         if core is None:
             return []
-        reader = ChangeReader(core, since)
-        try:
-            return reader.read()
-        finally:
-            reader.close()
+        with translated(self.path, "read"):
+            reader = ChangeReader(core, since)
+            try:
+                return reader.read()
+            finally:
+                reader.close()
 
     def watch(self, since: int | None = None, *, timeout: float | None = None) -> Iterator[Change]:
         """Wait for changes, of any process, and yield them; holds nothing while the caller works.
@@ -143,7 +147,8 @@ class StoreReader(StoreHandle):
 
     def info(self) -> StoreInfo:
         """Versions, counts and sizes; O(sessions)."""
-        return describe(self._reading(), self.path, self._unmigrated)
+        with translated(self.path, "read"):
+            return describe(self._reading(), self.path, self._unmigrated)
 
     def check(self) -> builtins.list[Finding]:
         """Verify everything on disk and tell what was found; changes nothing. O(bytes stored)."""

@@ -80,11 +80,7 @@ def _after_fork_in_child() -> None:
     global _registry_mutex  # noqa: PLW0603 - another thread may have held it at the fork
     _registry_mutex = threading.Lock()
     for core in list(_cores.values()):
-        try:
-            core.after_fork()
-        except (OSError, StoreError) as exc:
-            # The store went away; the child's first use says so.
-            _log.warning("after fork: %s: %s", core.directory.path, exc)
+        core.after_fork()
 
 
 def _level_at_exit() -> None:

@@ -15,7 +15,7 @@ import zlib
 
 from sessiondir import layout
 from sessiondir.clock import Clock
-from sessiondir.errors import DurabilityUnknown, StoreError
+from sessiondir.errors import DurabilityUnknown, StoreError, translated
 from sessiondir.fs import FileSystem, range_request
 from sessiondir.journal import JournalFile
 from sessiondir.locks import Backoff, LockFile
@@ -57,7 +57,7 @@ class SyncGroup:
         """
         if file is self._journal and position <= self._synced:
             return
-        with self._turn:
+        with self._turn, translated(file.path, "sync"):
             if file is not self._journal:
                 self._take_up(file)
             if position <= self._synced:
@@ -65,6 +65,11 @@ class SyncGroup:
             self._sync_or_be_covered(file, position)
 
     def _take_up(self, file: JournalFile) -> None:
+        predecessor = self._view.predecessor
+        if predecessor is not None and self._view.journal is file:
+            # Whoever finished it may have died before its last line was durable.
+            self.finish(predecessor)
+            self._view.predecessor = None
         status = self._fs.fstat(file.fd)
         self._identity = b"%b %d %d" % (self._boot, status.st_dev, status.st_ino)
         self._synced = 0  # first: whoever finds the new file here must not find the old one's position

@@ -56,6 +56,7 @@ from sessiondir.errors import (
     StoreError,
     UnsupportedFileSystem,
     storage_error,
+    translated,
 )
 from sessiondir.fs import FileSystem
 from sessiondir.journal import Header
@@ -64,7 +65,7 @@ from sessiondir.legacylock import LegacyLock
 from sessiondir.locks import LockFile, take_flock
 from sessiondir.model import Document, Limits
 from sessiondir.opening import new_store_id
-from sessiondir.place import Place, translated
+from sessiondir.place import Place
 from sessiondir.procfs import NETWORK_FILE_SYSTEMS, file_system_type
 from sessiondir.state import State, write_state
 

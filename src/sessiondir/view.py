@@ -25,7 +25,7 @@ from sessiondir import journal, layout
 from sessiondir.cache import DocumentCache, Listener
 from sessiondir.directory import StoreDirectory
 from sessiondir.entries import SessionFiles
-from sessiondir.errors import CorruptFile, FormatTooNew, StoreError, storage_error
+from sessiondir.errors import CorruptFile, FormatTooNew, StoreError, storage_error, translated
 from sessiondir.journal import PEEK_BYTES, DamagedLine, Header, JournalFile, Line, key_text
 from sessiondir.model import Document, Operation, Patch, apply_operation, missing_document
 from sessiondir.state import State, read_state
@@ -57,6 +57,8 @@ class View:
         self.mutex = threading.Lock()
         self.version = base
         self.journal: JournalFile | None = None
+        self.predecessor: JournalFile | None = None
+        """The journal that named this one, until its last line is known to be durable."""
         self.end = 0
         self.torn = False
         self.finished = False
@@ -87,13 +89,18 @@ class View:
     def catch_up(self) -> None:
         """Take in what was committed since the last call. Mutex held. Cost: one system call if nothing was."""
         file = self.journal
-        if file is None:
-            if self.without_journal is not None:
-                self.without_journal()
-            return
-        data = self._fs.pread(file.fd, PEEK_BYTES, self.end)
-        if data and data[0]:
-            self._advance(file, data)
+        try:
+            if file is None:
+                if self.without_journal is not None:
+                    self.without_journal()
+                return
+            data = self._fs.pread(file.fd, PEEK_BYTES, self.end)
+            if data and data[0]:
+                self._advance(file, data)
+        except OSError as exc:
+            if isinstance(exc, StoreError):
+                raise
+            raise storage_error(exc, file.path if file is not None else self._directory.path, "read") from exc
 
     def _advance(self, file: JournalFile, data: bytes) -> None:
         while True:
@@ -110,13 +117,14 @@ class View:
             # so nobody needs these lines but a listener, who wants to hear of all.
             if self.cache.listeners:
                 self.settle()
-                self._apply_text(file, text, self.end)
+                cut = text.rfind(b"\n", 0, -1) + 1
+                self._apply_text(file, text[:cut], self.end)
+                text = text[cut:]  # the end stays before the line that names the next until that was opened
             self._touch(text)
             successor = self._follow(following, file)
             if successor is None:
                 self.finished = True
-                if not self.cache.listeners:
-                    self.end += len(text)
+                self.end += len(text)
                 self.settle()
                 return
             file = successor
@@ -204,13 +212,22 @@ class View:
             for at, line in journal.lines_with(data, text)
         ]
 
+    def _note(self, key: str) -> list[Position]:
+        """Move a session's places from the backlog to ``pending``."""
+        places = self._in_backlog(key)
+        if places:
+            known = self.pending.setdefault(key, [])
+            known += set(places).difference(known)
+        if b"\\" not in key_text(key):  # else other sessions may share the text
+            self._touched.pop(key_text(key), None)
+        return places
+
     def _cached(self, key: str) -> Document | None:
         """The cached document, with what the backlog has of it."""
         doc = self.cache.get(key)
         if doc is None or not self._touched or key_text(key) not in self._touched:
             return doc
-        places = self._in_backlog(key)
-        del self._touched[key_text(key)]
+        places = self._note(key)
         file = self.journal
         assert file is not None
         for version, offset, length in places:
@@ -300,6 +317,8 @@ class View:
         except FileNotFoundError:
             return self._jump(finished)
         self._enter(file)
+        # A power cut may take the line that led here, and with it whatever is committed there.
+        self.predecessor = finished
         return file
 
     def _jump(self, finished: JournalFile) -> JournalFile | None:
@@ -372,6 +391,10 @@ class View:
         return self._read(key, keep=False)
 
     def _read(self, key: str, *, keep: bool) -> Document:
+        with translated(self._directory.path, "read"):
+            return self._read_until_current(key, keep)
+
+    def _read_until_current(self, key: str, keep: bool) -> Document:
         while True:
             with self.mutex:
                 self.catch_up()
@@ -387,6 +410,8 @@ class View:
                 doc = self._cached(key)
                 if doc is None:
                     doc = self._replay(key, stored, problem)
+                    if key in self.lost and self._has_news():
+                        continue  # it was deleted while we read, and levelled before we could know
                     if keep:
                         self._keep(doc)
                 return doc
@@ -405,7 +430,7 @@ class View:
         return doc if doc is not None else self._replay(key, *self._read_stored(key))
 
     def _keep(self, doc: Document) -> None:
-        self._touched.pop(key_text(doc.key), None)  # all of the backlog up to now is in it
+        self._note(doc.key)  # all of the backlog is in it now; when it was dropped, reading needs these places
         self.cache.put(doc)
 
     def listen(self, listener: Listener) -> None:
@@ -419,10 +444,11 @@ class View:
             return self._files.read(key), None
         except CorruptFile as exc:
             return None, exc
-        except OSError as exc:
-            if isinstance(exc, StoreError):
-                raise
-            raise storage_error(exc, self._directory.path, "read") from exc
+
+    def _has_news(self) -> bool:
+        before = self.version
+        self.catch_up()
+        return self.version != before
 
     def _replay(self, key: str, stored: Document | None, problem: StoreError | None) -> Document:
         """The session file's document with the journal's newer operations applied."""
@@ -436,7 +462,7 @@ class View:
                 continue
             assert self.journal is not None
             line = self._parse(self.journal, self._fs.pread(self.journal.fd, length, offset), offset)
-            for operation in line.operations() if line is not None else ():
+            for operation in self._operations(line, offset):
                 if operation.key != key:
                     continue
                 if not self._follows(doc, operation):
@@ -446,11 +472,21 @@ class View:
                 doc = apply_operation(doc, operation, version)
         if problem is not None and not known:
             raise problem
+        was_known = self.lost.pop(key, None) is not None
         if skipped:
-            if key not in self.lost:
+            if not was_known:
                 _log.error("%s: commits to session %r are missing before others", self._directory.path, key)
             self.lost[key] = skipped
         return doc
+
+    def _operations(self, line: Line | None, offset: int) -> list[Operation]:
+        if line is None or self.journal is None:
+            return []
+        try:
+            return line.operations()
+        except DamagedLine as exc:
+            self.damaged[(self.journal.generation, offset)] = str(exc)
+            return []
 
     def _follows(self, doc: Document, operation: Operation) -> bool:
         """Whether an operation can be applied: a patch needs the version that it was computed from.

@@ -8,7 +8,7 @@ from sessiondir import journal
 from sessiondir.clock import Clock
 from sessiondir.commit import Moved
 from sessiondir.core import Core
-from sessiondir.errors import ChangesUnavailable, StoreNotFound
+from sessiondir.errors import ChangesUnavailable, StoreNotFound, translated
 from sessiondir.journal import PEEK_BYTES, DamagedLine, JournalFile, Line
 from sessiondir.model import Change, Delete, Patch, Put
 
@@ -39,6 +39,7 @@ class ChangeReader:
     def __init__(self, core: Core, since: int | None) -> None:
         self._core = core
         self._fs = core.fs
+        self.path = core.directory.path
         view = core.view
         with view.mutex:
             view.catch_up()
@@ -153,7 +154,8 @@ def follow(
     quiet = Quiet(clock, timeout)
     try:
         while is_open():
-            found = reader.read()
+            with translated(reader.path, "read"):
+                found = reader.read()
             for change in found:
                 yield change
                 quiet.start()
