@@ -29,7 +29,7 @@ ORDER = [
     # one on-disk thing each
     "state", "journal", "entries", "locks",
     # finding, reading, writing, levelling
-    "opening", "cache", "view", "sync", "commit", "checkpoint", "core", "registry",
+    "opening", "cache", "follower", "view", "sync", "commit", "checkpoint", "core", "registry",
     # reading many, following, checking
     "snapshot", "watch", "check",
     # the legacy store

@@ -27,7 +27,7 @@ from sessiondir.clock import Clock
 from sessiondir.commit import Committer
 from sessiondir.directory import StoreDirectory
 from sessiondir.entries import SessionFiles
-from sessiondir.errors import CorruptFile, StoreError, storage_error
+from sessiondir.errors import CorruptFile, StoreError, storage_error, translated
 from sessiondir.journal import Header, JournalFile
 from sessiondir.locks import ByteLock
 from sessiondir.model import Document, Limits
@@ -78,8 +78,9 @@ class Checkpointer:
         Returns False if nothing was done because of another process. Raises ``StorageError``;
         the store is as good as before, and the journal still holds what the files lack.
         """
-        if not self._lock.acquire(timeout_s):
-            return False
+        with translated(self._directory.path, "level"):
+            if not self._lock.acquire(timeout_s):
+                return False
         try:
             longest = self._limits.journal_bytes if rotate_bytes is None else rotate_bytes
             return self._run(youngest_s, longest)
@@ -163,7 +164,7 @@ class Checkpointer:
                 continue
             except StoreError as exc:
                 # It stays in the journal, which therefore may not be finished yet.
-                _log.error("%s: session %r cannot be brought level: %s", self._directory.path, key, exc)
+                _log.error("%s: session %r cannot be brought level: %s", self._directory.path, key, str(exc))
                 certain = min(certain, self._first_pending(key) - 1)
                 continue
             batch.append(doc)

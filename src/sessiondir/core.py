@@ -255,7 +255,7 @@ class Core:
             try:
                 docs.append(self.view.load(key))
             except CorruptFile as exc:
-                _log.error("%s: session %r could not be kept up to date: %s", self.directory.path, key, exc)
+                _log.error("%s: session %r could not be kept up to date: %s", self.directory.path, key, str(exc))
         self.files.write(docs)
 
     # -- commits --------------------------------------------------------------------------
@@ -308,7 +308,7 @@ class Core:
                 raise
             except StoreError as exc:
                 # The commit stands in the journal; only the readable copy is late.
-                _log.error("checkpoint of %s: %s", self.directory.path, exc)
+                _log.error("checkpoint of %s: %s", self.directory.path, str(exc))
         elif not self._wake.is_set():
             self._schedule(checkpoint_interval_s)
 
@@ -445,7 +445,7 @@ def _checkpoint_loop(
             if not core.checkpoint(0, youngest_s=0.8 * interval_s):
                 wake.set()
         except (OSError, StoreError) as exc:
-            _log.error("checkpoint of %s: %s; commits go on, it is tried again", core.directory.path, exc)
+            _log.error("checkpoint of %s: %s; commits go on, it is tried again", core.directory.path, str(exc))
             wake.set()
         pause_s = max(interval_s, _LONGEST_CHECKPOINT_SHARE * (core.clock.monotonic() - started))
         del core

@@ -177,12 +177,12 @@ class StoreDirectory:
 
     def close(self) -> None:
         """Close all descriptors."""
-        for fd in self._subdirectories.values():
-            self.fs.close(fd)
+        fds = [fd for fd in (self.fd, *self._subdirectories.values()) if fd >= 0]
+        self.fd = -1
         self._subdirectories.clear()
-        if self.fd >= 0:
-            self.fs.close(self.fd)
-            self.fd = -1
+        with contextlib.ExitStack() as closing:  # all of them, whichever fails
+            for fd in fds:
+                closing.callback(self.fs.close, fd)
 
 
 def create_directory(fs: FileSystem, path: str) -> None:

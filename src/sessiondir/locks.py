@@ -11,6 +11,7 @@ left behind: the kernel frees a lock with its last descriptor.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import threading
@@ -206,11 +207,12 @@ class LockFile:
 
     def close(self) -> None:
         """Close all descriptors, which frees every lock held through them."""
-        for fd in (self.fd, *self._stripes.values()):
-            if fd >= 0:
-                self._fs.close(fd)
+        fds = [fd for fd in (self.fd, *self._stripes.values()) if fd >= 0]
         self.fd = -1
         self._stripes.clear()
+        with contextlib.ExitStack() as closing:  # all of them, whichever fails
+            for fd in fds:
+                closing.callback(self._fs.close, fd)
 
 
 class ByteLock:

@@ -15,7 +15,7 @@ import zlib
 
 from sessiondir import layout
 from sessiondir.clock import Clock
-from sessiondir.errors import DurabilityUnknown, StoreError, translated
+from sessiondir.errors import DurabilityUnknown, StoreError
 from sessiondir.fs import FileSystem, range_request
 from sessiondir.journal import JournalFile
 from sessiondir.locks import Backoff, LockFile
@@ -32,6 +32,15 @@ def _boot_id() -> bytes:
             return file.read().strip()
     except OSError:
         return b""
+
+
+def _unknown(file: JournalFile, exc: OSError) -> DurabilityUnknown:
+    return DurabilityUnknown(
+        f"sync {file.path}: {exc.strerror}; the commit is visible but may not survive a power cut, "
+        "this handle refuses further writes: close it and open the store again",
+        path=file.path,
+        errno=exc.errno,
+    )
 
 
 class SyncGroup:
@@ -57,12 +66,17 @@ class SyncGroup:
         """
         if file is self._journal and position <= self._synced:
             return
-        with self._turn, translated(file.path, "sync"):
-            if file is not self._journal:
-                self._take_up(file)
-            if position <= self._synced:
-                return
-            self._sync_or_be_covered(file, position)
+        with self._turn:
+            try:
+                if file is not self._journal:
+                    self._take_up(file)
+                if position <= self._synced:
+                    return
+                self._sync_or_be_covered(file, position)
+            except OSError as exc:
+                if isinstance(exc, StoreError):
+                    raise
+                raise _unknown(file, exc) from exc
 
     def _take_up(self, file: JournalFile) -> None:
         predecessor = self._view.predecessor
@@ -116,12 +130,7 @@ class SyncGroup:
         try:
             self._fs.fdatasync(file.fd)
         except OSError as exc:
-            raise DurabilityUnknown(
-                f"sync {file.path}: {exc.strerror}; the commit is visible but may not survive a power cut, "
-                "this handle refuses further writes: close it and open the store again",
-                path=file.path,
-                errno=exc.errno,
-            ) from exc
+            raise _unknown(file, exc) from exc
 
     def _check(self, generation: int, position: int) -> int:
         return zlib.crc32(b"%b %d %d" % (self._identity, generation, position))

@@ -1,0 +1,378 @@
+"""Following the journal: what other processes committed, taken in at little cost.
+
+One read of the journal at the last known end tells whether anything changed. What other
+processes committed is not parsed when it is seen: it joins the *backlog*, of which only
+the session keys are noted. When somebody asks for one of these sessions, its lines are
+looked up in the backlog; what a checkpoint has brought into the session files meanwhile is
+never looked at. So a writer pays little for what the others do. A line that names the
+next journal is followed at once.
+
+``View`` builds on this and adds the documents.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+
+from sessiondir import journal, layout
+from sessiondir.cache import DocumentCache
+from sessiondir.directory import StoreDirectory
+from sessiondir.entries import SessionFiles
+from sessiondir.errors import FormatTooNew, StoreError, storage_error
+from sessiondir.journal import PEEK_BYTES, DamagedLine, JournalFile, Line, key_text
+from sessiondir.model import Document, Operation, Patch, apply_operation
+from sessiondir.state import State, read_state
+
+_log = logging.getLogger("sessiondir")
+
+Position = tuple[int, int, int]
+"""Where a session's operation stands in the journal: (version, offset, length)."""
+
+_JUMPS = 20
+_BACKLOG_BYTES = 8 << 20
+_SLICE_BYTES = 1 << 16
+
+
+class JournalFollower:
+    """How far this process has followed a store's journal; ``mutex`` guards all of it.
+
+    Args:
+        directory: the store's descriptors.
+        files: its session files.
+        base: version of the session files when there is no journal.
+        cache_bytes: how much to keep at hand.
+    """
+
+    def __init__(self, directory: StoreDirectory, files: SessionFiles, base: int, cache_bytes: int) -> None:
+        self._directory = directory
+        self._fs = directory.fs
+        self._files = files
+        self.mutex = threading.Lock()
+        self.version = base
+        self.journal: JournalFile | None = None
+        self.predecessor: JournalFile | None = None
+        """The journal that named this one, until its last line is known to be durable."""
+        self.end = 0
+        self.torn = False
+        self.finished = False
+        """The journal names a successor that is not there; reads go on, writes must not."""
+        self.writable = False
+        self.without_journal: Callable[[], None] | None = None
+        """Looks whether a store without a journal has changed."""
+        self.cache = DocumentCache(cache_bytes)
+        self.backlog_from = 0
+        self._touched: dict[bytes, int] = {}
+        """Sessions that the backlog changes (as ``key_text``), and from where on to look for it."""
+        self.pending: dict[str, list[Position]] = {}
+        self.dirty: dict[str, int] = {}
+        self.lost: dict[str, list[Position]] = {}
+        self.damaged: dict[tuple[int, int], str] = {}
+        self.epoch = 0
+        """Counts the times that everything cached had to be forgotten."""
+        self._levels = 0
+        """Counts the times that operations were given up because the session files have them."""
+
+    # -- following the journal ------------------------------------------------------------
+
+    def start(self, file: JournalFile) -> None:
+        """Begin with ``file``; call with the mutex held or before sharing the view."""
+        self._enter(file)
+        self.catch_up()
+
+    def catch_up(self) -> None:
+        """Take in what was committed since the last call. Mutex held. Cost: one system call if nothing was."""
+        file = self.journal
+        try:
+            if file is None:
+                if self.without_journal is not None:
+                    self.without_journal()
+                return
+            data = self._fs.pread(file.fd, PEEK_BYTES, self.end)
+            if data and data[0]:
+                self._advance(file, data)
+        except OSError as exc:
+            if isinstance(exc, StoreError):
+                raise
+            raise storage_error(exc, file.path if file is not None else self._directory.path, "read") from exc
+
+    def _advance(self, file: JournalFile, data: bytes) -> None:
+        while True:
+            text, self.torn = journal.read_text(self._fs, file.fd, self.end, data)
+            if not text:
+                return
+            following = journal.names_next(text)
+            if following is None:
+                if not self._defer(text):
+                    self.settle()
+                    self._apply_text(file, text, self.end)
+                return
+            # Every commit of a finished journal is in the session files or in the next journal,
+            # so nobody needs these lines but a listener, who wants to hear of all.
+            if self.cache.listeners:
+                self.settle()
+                cut = text.rfind(b"\n", 0, -1) + 1
+                self._apply_text(file, text[:cut], self.end)
+                text = text[cut:]  # the end stays before the line that names the next until that was opened
+            self._touch(text)
+            successor = self._follow(following, file)
+            if successor is None:
+                self.finished = True
+                self.end += len(text)
+                self.settle()
+                return
+            file = successor
+            data = self._fs.pread(file.fd, PEEK_BYTES, self.end)
+
+    def _defer(self, text: bytes) -> bool:
+        """Add whole lines to the backlog; False if they have to be parsed now."""
+        if self.cache.listeners:
+            return False
+        version = journal.last_version(text)
+        if version is None or version < self.version:
+            return False
+        self._touch(text)
+        self.end += len(text)
+        self.version = version
+        if self.end - self.backlog_from > _BACKLOG_BYTES:
+            self._shorten_backlog()
+        return True
+
+    def _touch(self, text: bytes) -> None:
+        touched = self._touched
+        for key in journal.keys_in(text):
+            if key not in touched:
+                touched[key] = self.end
+
+    def _shorten_backlog(self) -> None:
+        try:
+            state = read_state(self._directory)
+        except StoreError:
+            state = None  # whoever writes next finds out
+        if state is not None:
+            self.skip_levelled(state)
+        if self.end - self.backlog_from > _BACKLOG_BYTES:
+            self.settle()
+
+    def skip_levelled(self, state: State) -> None:
+        """Give up what the session files have according to ``state``, read just now. Mutex held.
+
+        In a copy of a live store the state file may be younger than the session files; there
+        the journal has another inode, and nothing is given up.
+        """
+        file = self.journal
+        if file is None or state.journal != file.name or state.inode != file.inode:
+            return
+        self.dirty = {key: version for key, version in self.dirty.items() if version > state.version}
+        if self.backlog_from < state.position <= self.end:
+            self._drop_touched()
+            self.backlog_from = state.position
+            self._levels += 1
+
+    def _drop_touched(self) -> None:
+        """Forget the cached documents that the backlog changes."""
+        for key in self.cache:
+            if key_text(key) in self._touched:
+                self.cache.drop(key)
+
+    def settle(self) -> None:
+        """Note what the whole backlog changes. Mutex held. Cost: some microseconds a line."""
+        while self.settle_some():
+            pass
+        self._touched.clear()
+
+    def settle_some(self) -> bool:
+        """As ``settle``, for a slice of the backlog that takes about a millisecond; whether more is left."""
+        start = self.backlog_from
+        if start >= self.end or self.journal is None:
+            return False
+        text = journal.read_range(self._fs, self.journal.fd, start, min(self.end, start + _SLICE_BYTES))
+        cut = text.rfind(b"\n") + 1
+        if not cut:  # one line longer than a slice
+            text = journal.read_range(self._fs, self.journal.fd, start, self.end)
+            cut = len(text)
+        self._apply_text(self.journal, text[:cut], start)
+        return self.backlog_from < self.end
+
+    def _in_backlog(self, key: str) -> list[Position]:
+        """Where the backlog changes a session, or seems to."""
+        text = key_text(key)
+        start = max(self._touched.get(text, self.end), self.backlog_from)
+        if start >= self.end or self.journal is None:
+            return []
+        data = journal.read_range(self._fs, self.journal.fd, start, self.end)
+        return [
+            (journal.last_version(line) or self.version, start + at, len(line))
+            for at, line in journal.lines_with(data, text)
+        ]
+
+    def _note(self, key: str) -> list[Position]:
+        """Move a session's places from the backlog to ``pending``."""
+        places = self._in_backlog(key)
+        if places:
+            known = self.pending.setdefault(key, [])
+            known += set(places).difference(known)
+        if b"\\" not in key_text(key):  # else other sessions may share the text
+            self._touched.pop(key_text(key), None)
+        return places
+
+    def _cached(self, key: str) -> Document | None:
+        """The cached document, with what the backlog has of it."""
+        doc = self.cache.get(key)
+        if doc is None or not self._touched or key_text(key) not in self._touched:
+            return doc
+        places = self._note(key)
+        file = self.journal
+        assert file is not None
+        for version, offset, length in places:
+            line = self._parse(file, self._fs.pread(file.fd, length, offset), offset)
+            if doc is not None and line is not None and doc.version < version:
+                self._apply_to_cached(doc, line)
+                doc = self.cache.get(key)
+        return doc
+
+    def _apply_text(self, file: JournalFile, text: bytes, offset: int) -> None:
+        """Apply whole lines that stand at ``offset``."""
+        note = self._note_line
+        for part in text.split(b"\n")[:-1]:
+            data = part + b"\n"
+            length = len(data)
+            if not note(data, offset, length):
+                line = self._parse(file, data, offset)
+                if line is not None:
+                    self._apply_line(line, offset, length)
+            offset += length
+        self.end = max(self.end, offset)
+        self.backlog_from = offset
+
+    def _note_line(self, data: bytes, offset: int, length: int) -> bool:
+        """Note where a line's operations stand without parsing it; False if that is not enough.
+
+        The pattern may take a value for a key; replay then finds nothing to do there.
+        """
+        version = journal.last_version(data)
+        if version is None or b"\\" in data or self.cache.listeners:
+            return False
+        keys = [text.decode() for text in journal.keys_in(data)]
+        get = self.cache.get
+        for key in keys:
+            if get(key) is not None:
+                return False
+        place = (version, offset, length)
+        for key in keys:
+            self.pending.setdefault(key, []).append(place)
+            self.dirty[key] = version
+        self.version = max(self.version, version)
+        return True
+
+    def _parse(self, file: JournalFile, text: bytes, offset: int) -> Line | None:
+        try:
+            return journal.parse_line(text)
+        except DamagedLine as exc:
+            # The read may have raced with a writer that was cutting a torn tail: look again.
+            again = self._fs.pread(file.fd, len(text), offset)
+            if again != text:
+                try:
+                    return journal.parse_line(again)
+                except DamagedLine:
+                    pass
+            self.damaged[(file.generation, offset)] = str(exc)
+            _log.error("%s: damaged line at byte %d (%s); later commits are used", file.path, offset, str(exc))
+            return None
+
+    def _apply_line(self, line: Line, offset: int, length: int) -> None:
+        version = line.version
+        place = (version, offset, length)
+        cache = self.cache
+        for key in {op.key for op in line.ops} if len(line.ops) != 1 else (line.ops[0].key,):
+            self.pending.setdefault(key, []).append(place)
+            self.dirty[key] = version
+            doc = cache.get(key)
+            if doc is None:
+                cache.tell(key)
+            elif doc.version < version:
+                self._apply_to_cached(doc, line)
+        self.version = max(self.version, version)
+
+    def _apply_to_cached(self, doc: Document, line: Line) -> None:
+        try:
+            for operation in line.operations():
+                if operation.key == doc.key and self._follows(doc, operation):
+                    doc = apply_operation(doc, operation, line.version)
+        except (DamagedLine, FormatTooNew):
+            # Whoever asks for this session is told; the others must not suffer.
+            self.cache.drop(doc.key)
+        else:
+            self.cache.put(doc)
+
+    def _follow(self, name: str, finished: JournalFile) -> JournalFile | None:
+        try:
+            file = JournalFile(self._directory, name, writable=self.writable)
+        except FileNotFoundError:
+            return self._jump(finished)
+        self._enter(file)
+        # A power cut may take the line that led here, and with it whatever is committed there.
+        self.predecessor = finished
+        return file
+
+    def _jump(self, finished: JournalFile) -> JournalFile | None:
+        """Several journals were finished while we slept: go on from the state file, remembering nothing.
+
+        None when there is no later journal, as in a copy that was taken at a bad moment.
+        """
+        for _ in range(_JUMPS):
+            state = read_state(self._directory)
+            if state is None or state.journal is None:
+                return None
+            if (layout.journal_generation(state.journal) or 0) <= finished.generation:
+                return None
+            try:
+                file = JournalFile(self._directory, state.journal, writable=self.writable)
+            except FileNotFoundError:
+                continue  # finished and removed since we read the state file
+            self.forget()
+            self._enter(file)
+            return file
+        return None
+
+    def _enter(self, file: JournalFile) -> None:
+        """Go on with ``file``; whatever its base covers is in the session files."""
+        header = file.header
+        self._drop_touched()
+        self._touched.clear()
+        self.journal, self.end, self.torn = file, file.start, False
+        self.backlog_from = self.end
+        self.pending = {}
+        self.dirty = {key: version for key, version in self.dirty.items() if version > header.base}
+        self.version = max(self.version, header.base)
+
+    def forget(self) -> None:
+        """Drop every cached document. Mutex held."""
+        self.cache.clear()
+        self.epoch += 1
+
+    def make_writable(self) -> None:
+        """Reopen the journal for writing. Mutex held."""
+        if self.writable:
+            return
+        old = self.journal
+        if old is not None:
+            try:
+                self.journal = JournalFile(self._directory, old.name, writable=True, assumed=old.header)
+            except FileNotFoundError:
+                self.writable = True  # it was finished meanwhile: the next one is opened for writing
+                self.catch_up()
+        self.writable = True
+
+    def _follows(self, doc: Document, operation: Operation) -> bool:
+        """Whether an operation can be applied: a patch needs the version that it was computed from.
+
+        In a copy commits may be missing between a session file and the journal; patching over
+        the gap would make a session that never was. Beside a damaged line the later ones count.
+        """
+        if type(operation) is not Patch:
+            return True
+        if doc.fields is None:
+            return False
+        return operation.base in (None, doc.version) or bool(self.damaged)
