@@ -82,10 +82,13 @@ class _Check:
         found = opening.look(self._directory, self._clock, self._files)
         self._files.default_version = found.state.default_version
         view = self._view = View(self._directory, self._files, found.state.version, self._limits.cache_bytes)
+        # A writer that died while it made the store leaves the like, and no commit in it.
+        half_made = opening.is_half_made(self._directory, self._files, found)
         for name, reason in found.damaged.items():
-            self._add("error", name, reason)
+            self._add("note" if half_made else "error", name, reason)
         if not found.state_is_stored and layout.STATE not in found.damaged and self._looks_used():
-            self._add("error", layout.STATE, "missing; it is made anew by the next writer")
+            level = "note" if half_made else "error"
+            self._add(level, layout.STATE, "missing; it is made anew by the next writer")
         for name in found.outdated:
             self._add("warning", name, "journal of before a layout-1 program replaced the state file")
         if found.journal is not None:

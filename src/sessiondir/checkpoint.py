@@ -27,7 +27,7 @@ from sessiondir.clock import Clock
 from sessiondir.commit import Committer
 from sessiondir.directory import StoreDirectory
 from sessiondir.entries import SessionFiles
-from sessiondir.errors import CorruptFile, StoreError, storage_error, translated
+from sessiondir.errors import CorruptFile, DurabilityUnknown, StoreError, storage_error, translated
 from sessiondir.journal import Header, JournalFile
 from sessiondir.locks import ByteLock
 from sessiondir.model import Document, Limits
@@ -226,40 +226,46 @@ class Checkpointer:
         lines = journal.read_range(self._fs, old.fd, base_end, copied_to)
         name = journal.create_journal(self._directory, header, at_ms, lines)
         new = JournalFile(self._directory, name, writable=True)
-        new_end = new.start + len(lines)
         try:
-            locked = self._committer.lock(COMMIT_LOCK_S)
-        except StoreError:
-            new.close()
-            self._fs.unlink(name, dir_fd=self._directory.fd)
+            if self._change_journals(old, new, lines, copied_to):
+                with self._view.mutex:
+                    self._view.catch_up()
+                self._write_state(base, new, new.start)
+                self._remove_finished(header.generation)
+        except DurabilityUnknown:
+            # Others may have gone on to the new journal already: let the state file name it.
+            self._write_state(base, new, new.start)
             raise
+        finally:
+            new.close()
+
+    def _change_journals(self, old: JournalFile, new: JournalFile, lines: bytes, copied_to: int) -> bool:
+        """Copy what came in meanwhile and finish ``old`` with the line that names ``new``."""
+        locked = self._committer.lock(COMMIT_LOCK_S)
         try:
             if locked is not old:
-                return  # only removing files by hand gets here: whoever did it has a journal of his own
+                return False  # only removing files by hand gets here: whoever did it has a journal of his own
             if self._view.torn or not old.tail_checked:
                 self._committer.mend_tail(old)
             end, version = self._view.end, self._view.version
             rest = journal.read_range(self._fs, old.fd, copied_to, end)
             if rest:
-                durable.write_all(self._fs, new.fd, rest, new_end)
+                durable.write_all(self._fs, new.fd, rest, new.start + len(lines))
                 self._fs.fdatasync(new.fd)
-            if self._inode(name) != new.inode:
+            if self._inode(new.name) != new.inode:
                 raise CorruptFile(
                     f"{new.path} was replaced: somebody removed the lock file; nothing was changed",
                     path=new.path,
                     reason="replaced",
                 )
-            # From the next line on the old journal is finished. It must be durable before anybody
-            # can commit to the new one, or a power cut would hide those commits.
-            old.append(journal.encode_next(version, at_ms, name), end, preallocate=False)
+            # From the next line on the old journal is finished; whoever follows it before it is
+            # durable syncs it himself (see SyncGroup), so no power cut hides a commit behind it.
+            at_ms = int(self._clock.now() * 1000)
+            old.append(journal.encode_next(version, at_ms, new.name), end, preallocate=False)
             self._sync.finish(old)
         finally:
             self._committer.unlock(locked)
-        with self._view.mutex:
-            self._view.catch_up()
-        self._write_state(base, new, new.start)
-        new.close()
-        self._remove_finished(header.generation)
+        return True
 
     def _inode(self, name: str) -> str:
         status = self._fs.stat(name, dir_fd=self._directory.fd, follow_symlinks=False)

@@ -112,7 +112,7 @@ class Committer:
                 self._fs.flock(file.fd, LOCK_UN)
         except OSError as exc:
             # The commit, if there was one, stands; other processes wait until we close.
-            _log.error("%s: the commit lock could not be released: %s", file.path, exc)
+            _log.error("%s: the commit lock could not be released: %s", file.path, str(exc))
         finally:
             self.mutex.release()
 
@@ -208,14 +208,14 @@ class Committer:
         try:
             file = self.lock(0)
         except StoreError as exc:
-            _log.info("%s: journal not trimmed: %s", self._directory.path, exc)
+            _log.info("%s: journal not trimmed: %s", self._directory.path, str(exc))
             return
         try:
             self.mend_tail(file)
             if file.size > self._view.end:
                 file.cut(self._view.end)
         except OSError as exc:
-            _log.info("%s: not trimmed: %s", file.path, exc)  # cosmetic, and the store is closing
+            _log.info("%s: not trimmed: %s", file.path, str(exc))  # cosmetic, and the store is closing
         finally:
             self.unlock(file)
 

@@ -231,7 +231,7 @@ class Core:
             view.catch_up()
             view.settle()
         self.directory.subdirectory(layout.ENTRIES, create=True)
-        opening.set_damaged_aside(self.directory, self.clock, found)
+        opening.set_damaged_aside(self.directory, self.clock, self.files, found)
         if view.journal is not None and not view.finished:
             if not found.state_is_stored:
                 header = view.journal.header
@@ -389,10 +389,14 @@ class Core:
     def _drop(self) -> None:
         with contextlib.ExitStack() as closing:  # all of them, whichever fails
             closing.callback(self.directory.close)
-            if self.view.journal is not None:
-                closing.callback(self.view.journal.close)
+            for file in (self.view.journal, self.view.predecessor):
+                if file is not None:
+                    closing.callback(file.close)
+            self.view.predecessor = None
+            self.forget = lambda: None
             if self._lock_file is not None:
                 closing.callback(self._lock_file.close)
+                self.sync.forget()
 
     def after_fork(self) -> None:
         """In a forked child: drop what is shared with the parent, without unlocking, and start anew."""
@@ -403,8 +407,9 @@ class Core:
         # From here on nothing may use these numbers again: the child's own files will get them.
         self.directory.fd = -1
         self.directory._subdirectories.clear()
-        if self.view.journal is not None:
-            self.view.journal.fd = -1
+        for file in (self.view.journal, self.view.predecessor):
+            if file is not None:
+                file.fd = -1
         if self._lock_file is not None:
             self._lock_file.fd = -1
             self._lock_file = None
@@ -414,13 +419,12 @@ class Core:
             self._start()
         except (OSError, StoreError) as exc:
             self.fail(StoreNotFound(f"{path} is not there any more ({exc}); open the store again", path=path))
-            _log.warning("after fork: %s: %s", path, exc)
+            _log.warning("after fork: %s: %s", path, str(exc))
 
 
 def _inherited(core: Core) -> list[int]:
     fds = [core.directory.fd, *core.directory._subdirectories.values()]
-    if core.view.journal is not None:
-        fds.append(core.view.journal.fd)
+    fds += [file.fd for file in (core.view.journal, core.view.predecessor) if file is not None]
     if core._lock_file is not None:
         fds += [core._lock_file.fd, *core._lock_file._stripes.values()]
     return [fd for fd in fds if fd >= 0]

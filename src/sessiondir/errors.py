@@ -264,7 +264,7 @@ def storage_error(exc: OSError, path: str, doing: str) -> StoreError:
     """
     number = exc.errno
     text = f"{doing} {path}: {exc.strerror or exc}"
-    if number in (_errno.ENOSPC, _errno.EDQUOT):
+    if number in (_errno.ENOSPC, _errno.EDQUOT) and doing != "read":
         after = "every commit is safe in the journal" if doing == "level" else "nothing was changed"
         return DiskFull(f"{text}; {after}, free some space and try again", path=path, errno=number)
     if number in (_errno.EROFS, _errno.EACCES, _errno.EPERM) and doing != "read":

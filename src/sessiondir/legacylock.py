@@ -335,7 +335,7 @@ def legacy_lock(fs: FileSystem, clock: Clock, dir_fd: int, path: str, timeout_s:
             lock.release()
         except OSError as exc:
             # The work is done or has failed by now; others take the lock for stale in a while.
-            _log.warning("%s could not be removed: %s", path, exc)
+            _log.warning("%s could not be removed: %s", path, str(exc))
 
 
 def _positive(value: object) -> int | None:

@@ -253,7 +253,7 @@ class ByteLock:
         try:
             self._file.release_byte(self._position, self._release)
         except OSError as exc:
-            _log.error("%s: a store-wide lock could not be released: %s", self._file.path, exc)
+            _log.error("%s: a store-wide lock could not be released: %s", self._file.path, str(exc))
         finally:
             self._thread.release()
 
@@ -316,7 +316,7 @@ class KeyLocks:
             self._file.release_byte(ref.position, ref.unlock)
         except OSError as exc:
             # What was to be done is done; the session stays locked for others until we close.
-            _log.error("%s: session %r could not be unlocked: %s", self._file.path, ref.key, exc)
+            _log.error("%s: session %r could not be unlocked: %s", self._file.path, ref.key, str(exc))
         finally:
             self._hand_over(ref)
 

@@ -247,7 +247,7 @@ def _core(fs: FileSystem, clock: Clock, store_path: str, limits: Limits, *, allo
     except (StoreError, OSError) as exc:
         if not core.view.finished:
             raise
-        _log.info("%s was handed back; its last checkpoint did not run: %s", store_path, exc)
+        _log.info("%s was handed back; its last checkpoint did not run: %s", store_path, str(exc))
 
 
 # -- rolling back -----------------------------------------------------------------------------

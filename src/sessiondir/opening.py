@@ -197,8 +197,25 @@ def new_store_id() -> str:
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
-def set_damaged_aside(directory: StoreDirectory, clock: Clock, opening: Opening) -> None:
-    """Move what cannot be used into the quarantine, unchanged."""
+def is_half_made(directory: StoreDirectory, files: SessionFiles, opening: Opening) -> bool:
+    """Whether this is what a writer leaves that died while it made the store: no state, no commit."""
+    if opening.state_is_stored or layout.STATE in opening.damaged or next(files.names(), None) is not None:
+        return False
+    for name in journal.journal_names(directory):
+        try:
+            if directory.read_file(name, journal.HEADER_LIMIT).rstrip(b"\0").count(b"\n") > 1:
+                return False
+        except (FileNotFoundError, CorruptFile):
+            return False
+    return True
+
+
+def set_damaged_aside(directory: StoreDirectory, clock: Clock, files: SessionFiles, opening: Opening) -> None:
+    """Move what cannot be used into the quarantine, unchanged; leftovers of a half-made store just go."""
+    if is_half_made(directory, files, opening):
+        for name in opening.damaged:
+            directory.fs.unlink(name, dir_fd=directory.fd)
+        return
     for name, reason in opening.damaged.items():
         quarantine.set_aside(directory, clock, name, reason)
     for name in opening.outdated:

@@ -220,7 +220,9 @@ class Place:
                 elif file.match(name):
                     self.fs.unlink(name, dir_fd=self.fd)
             except OSError as exc:
-                _log.warning("%s/%s, left by an interrupted run, could not be removed: %s", self.path, name, exc)
+                _log.warning(
+                    "%s/%s, left by an interrupted run, could not be removed: %s", self.path, name, str(exc)
+                )
 
     def _remove_if_abandoned(self, name: str) -> None:
         fd = self.fs.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=self.fd)

@@ -50,7 +50,7 @@ def _write_note(
         durable.write_new(directory.fs, target_fd, kept + _NOTE, note, directory.owner)
     except OSError as exc:
         # The damaged bytes are safe already; a missing note must not stop the recovery.
-        _log.warning("%s: no note for %s: %s", directory.path, kept, exc)
+        _log.warning("%s: no note for %s: %s", directory.path, kept, str(exc))
 
 
 def kept_names(directory: StoreDirectory) -> list[str]:

@@ -88,7 +88,7 @@ def _level_at_exit() -> None:
         try:
             core.close()
         except (OSError, StoreError) as exc:
-            _log.error("closing %s at exit: %s", core.directory.path, exc)
+            _log.error("closing %s at exit: %s", core.directory.path, str(exc))
     _cores.clear()
 
 

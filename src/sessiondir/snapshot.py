@@ -179,12 +179,12 @@ def _key_inside(core: Core, name: str, damaged: dict[str, StoreError] | None) ->
     except FileNotFoundError:
         return None  # deleted since it was listed
     except (CorruptFile, UnreadableFile) as exc:
+        if isinstance(exc, UnreadableFile):
+            raise  # nobody can tell which session it holds, and "cannot read" is not "empty"
         if damaged is not None:
             damaged[name] = _kept(exc)
-        elif isinstance(exc, UnreadableFile):
-            raise  # it may hold a session, and "cannot read" is not "empty"
         else:
-            _log.warning("%s is left out of the listing: %s", name, exc)
+            _log.warning("%s is left out of the listing: %s", name, str(exc))
         return None
 
 
@@ -253,7 +253,7 @@ class Listing:
         for key, exc in snapshot.errors.items():
             if isinstance(exc, UnreadableFile):
                 raise exc
-            _log.warning("session %r is left out of the listing: %s", key, exc)
+            _log.warning("session %r is left out of the listing: %s", key, str(exc))
         self._infos = {key: info_of(doc) for key in snapshot if (doc := snapshot.document(key)) is not None}
         self._sorted.clear()
         self._epoch = self.view.epoch

@@ -299,15 +299,17 @@ class SessionStore(StoreReader):
         """
         if fn is None:
             return self._edit_block()
+        return self._edit_until_it_fits(fn)[0]
+
+    def _edit_until_it_fits(self, fn: Callable[[StoreEdit], T]) -> tuple[T, int]:
+        """What ``fn`` returned, and the store's version with its changes."""
         for _ in range(_EDIT_TRIES):
             snapshot, edit = self._begin_edit()
             result = fn(edit)
             try:
-                self._commit_edit(snapshot, edit)
+                return result, self._commit_edit(snapshot, edit)
             except Moved as moved:
                 last = moved
-                continue
-            return result
         raise conflict(last.key, last.expected, last.actual)
 
     @contextmanager
@@ -326,10 +328,10 @@ class SessionStore(StoreReader):
         documents = {key: doc for key in snapshot if (doc := snapshot.document(key)) is not None}
         return snapshot, StoreEdit(documents, snapshot.errors, self._normalise, self._limits)
 
-    def _commit_edit(self, snapshot: Snapshot, edit: StoreEdit) -> None:
+    def _commit_edit(self, snapshot: Snapshot, edit: StoreEdit) -> int:
         operations, expected = edit.changes()
         if not operations:
-            return
+            return snapshot.version
         core = self._writing()
         for operation in operations:
             if operation.key in snapshot.damaged:
@@ -337,6 +339,7 @@ class SessionStore(StoreReader):
         verify = (lambda: require_same_sessions(core, snapshot.version)) if edit.listed else None
         committed = core.append(operations, expected, self._lock_timeout, self._durability, verify)
         core.settle(committed, self._durability, self._interval)
+        return committed.version
 
     def replace(self, mapping: Mapping[str, Mapping[str, Any]]) -> int:
         """Make the store hold exactly ``mapping``; only differences are committed, as one commit.
@@ -354,8 +357,7 @@ class SessionStore(StoreReader):
             for key, entry in wanted.items():
                 sessions[key] = entry
 
-        self.edit(fill)
-        return self.version
+        return self._edit_until_it_fits(fill)[1]
 
     def flush(self) -> None:
         """Bring the session files level with every commit made so far, and make all of it durable."""

@@ -78,6 +78,10 @@ class SyncGroup:
                     raise
                 raise _unknown(file, exc) from exc
 
+    def forget(self) -> None:
+        """Keep no journal open."""
+        self._journal = None
+
     def _take_up(self, file: JournalFile) -> None:
         predecessor = self._view.predecessor
         if predecessor is not None and self._view.journal is file:

@@ -23,8 +23,6 @@ _log = logging.getLogger("sessiondir")
 class View(JournalFollower):
     """The state of a store as seen by this process."""
 
-
-
     def load(self, key: str) -> Document:
         """The document of ``key``, current when the call began; ``fields`` is None if there is none.
 
