@@ -104,6 +104,7 @@ class Core:
             view.without_journal = self._look_again
         else:
             view.without_journal = None
+            view.is_copy = found.state.inode not in ("", found.journal.inode)
             view.start(found.journal)
             view.skip_levelled(found.state)
         # A copy or a layout-1 program may leave a state file ahead of the journal.

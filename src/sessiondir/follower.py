@@ -57,6 +57,7 @@ class JournalFollower:
         self.end = 0
         self.torn = False
         self.finished = False
+        self.is_copy = False
         """The journal names a successor that is not there; reads go on, writes must not."""
         self.writable = False
         self.without_journal: Callable[[], None] | None = None
@@ -68,6 +69,8 @@ class JournalFollower:
         self.pending: dict[str, list[Position]] = {}
         self.dirty: dict[str, int] = {}
         self.lost: dict[str, list[Position]] = {}
+        self._skipped: list[Position] = []
+        """What the last replay could not apply."""
         self.damaged: dict[tuple[int, int], str] = {}
         self.epoch = 0
         """Counts the times that everything cached had to be forgotten."""
@@ -262,7 +265,7 @@ class JournalFollower:
         place = (version, offset, length)
         for key in keys:
             self.pending.setdefault(key, []).append(place)
-            self.dirty[key] = version
+            self.dirty[key] = max(version, self.dirty.get(key, 0))
         self.version = max(self.version, version)
         return True
 
@@ -287,7 +290,7 @@ class JournalFollower:
         cache = self.cache
         for key in {op.key for op in line.ops} if len(line.ops) != 1 else (line.ops[0].key,):
             self.pending.setdefault(key, []).append(place)
-            self.dirty[key] = version
+            self.dirty[key] = max(version, self.dirty.get(key, 0))
             doc = cache.get(key)
             if doc is None:
                 cache.tell(key)
@@ -344,6 +347,7 @@ class JournalFollower:
         self.journal, self.end, self.torn = file, file.start, False
         self.backlog_from = self.end
         self.pending = {}
+        self.lost = {}
         self.dirty = {key: version for key, version in self.dirty.items() if version > header.base}
         self.version = max(self.version, header.base)
 
@@ -375,4 +379,4 @@ class JournalFollower:
             return True
         if doc.fields is None:
             return False
-        return operation.base in (None, doc.version) or bool(self.damaged)
+        return not self.is_copy or operation.base in (None, doc.version) or bool(self.damaged)

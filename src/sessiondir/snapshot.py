@@ -118,8 +118,12 @@ def _complete(
             _collect(lambda key=key: view.peek_locked(key), key, documents, damaged)  # type: ignore[misc]
             if key in documents:
                 newest = max(newest, documents[key].version)
-        if newest <= view.version:
-            return Snapshot(view.version, documents, damaged)
+        version = view.version
+        view.catch_up()
+        # A session without a file may have been deleted, and levelled, after ``version``.
+        gone = [key for key in again if key not in documents and key in changed]
+        if newest <= version and not gone and view.epoch == epoch:
+            return Snapshot(version, documents, damaged)
         # A session file was ahead of us: its commit may have changed others, too.
         changed.update(dict.fromkeys(again))
 

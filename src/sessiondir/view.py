@@ -61,8 +61,9 @@ class View(JournalFollower):
                 doc = self._cached(key)
                 if doc is None:
                     doc = self._replay(key, stored, problem)
-                    if key in self.lost and self._has_news():
+                    if self._skipped and self._has_news():
                         continue  # it was deleted while we read, and levelled before we could know
+                    self._note_lost(key)
                     if keep:
                         self._keep(doc)
                 return doc
@@ -78,7 +79,10 @@ class View(JournalFollower):
     def peek_locked(self, key: str) -> Document:
         """As ``peek``, with the mutex held, after ``catch_up``."""
         doc = self._cached(key)
-        return doc if doc is not None else self._replay(key, *self._read_stored(key))
+        if doc is None:
+            doc = self._replay(key, *self._read_stored(key))
+            self._note_lost(key)
+        return doc
 
     def _keep(self, doc: Document) -> None:
         self._note(doc.key)  # all of the backlog is in it now; when it was dropped, reading needs these places
@@ -95,6 +99,15 @@ class View(JournalFollower):
             return self._files.read(key), None
         except CorruptFile as exc:
             return None, exc
+
+    def _note_lost(self, key: str) -> None:
+        """Remember, and say once, that operations of a session could not be applied."""
+        if not self._skipped:
+            self.lost.pop(key, None)
+            return
+        if key not in self.lost:
+            _log.error("%s: commits to session %r are missing before others", self._directory.path, key)
+        self.lost[key] = self._skipped
 
     def _has_news(self) -> bool:
         before = self.version
@@ -123,11 +136,7 @@ class View(JournalFollower):
                 doc = apply_operation(doc, operation, version)
         if problem is not None and not known:
             raise problem
-        was_known = self.lost.pop(key, None) is not None
-        if skipped:
-            if not was_known:
-                _log.error("%s: commits to session %r are missing before others", self._directory.path, key)
-            self.lost[key] = skipped
+        self._skipped = skipped if self.is_copy or (doc.fields is None and doc.version == 0) else []
         return doc
 
     def _operations(self, line: Line | None, offset: int) -> list[Operation]:
