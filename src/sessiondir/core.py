@@ -29,14 +29,13 @@ from sessiondir.errors import (
     StoreClosed,
     StoreError,
     StoreNotFound,
-    UnsupportedFileSystem,
     storage_error,
 )
 from sessiondir.fs import LOCK_UN, FileSystem
 from sessiondir.layout import KeyRef
 from sessiondir.locks import ByteLock, KeyLocks, LockFile, take_flock
 from sessiondir.model import Document, Durability, KeyRule, Limits, Operation
-from sessiondir.procfs import NETWORK_FILE_SYSTEMS, file_system_type
+from sessiondir.procfs import require_local
 from sessiondir.state import State, write_state
 from sessiondir.sync import SyncGroup
 from sessiondir.view import View
@@ -96,7 +95,6 @@ class Core:
         self.files.default_version = found.state.default_version
         self.view = View(self.directory, self.files, found.state.version, self.limits.cache_bytes)
         self._enter(found)
-        self.epoch = getattr(self, "epoch", 0) + 1
 
     def _enter(self, found: opening.Opening) -> None:
         view = self.view
@@ -166,13 +164,11 @@ class Core:
 
     def _begin_writing(self) -> LockFile:
         self.directory.require_safe()
-        kind = file_system_type(self.directory.path)
-        if kind in NETWORK_FILE_SYSTEMS and not self._allow_network:
-            raise UnsupportedFileSystem(
-                f"{self.directory.path} is on {kind}, where locks cannot be relied on between hosts; keep the "
-                "store on a local file system, or open it with allow_network=True if one host uses it",
-                path=self.directory.path,
-                reason=f"{kind} file system",
+        if not self._allow_network:
+            require_local(
+                self.directory.path,
+                "where locks cannot be relied on between hosts; keep the store on a local file system, or open it "
+                "with allow_network=True if one host uses it",
             )
         lock_file = LockFile(self.directory, self.clock)
         try:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 
+from sessiondir.errors import UnsupportedFileSystem
+
 NETWORK_FILE_SYSTEMS = frozenset(
     (
         *("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "virtiofs", "afs", "ceph", "glusterfs", "lustre"),
@@ -64,3 +66,10 @@ def file_system_type(path: str) -> str | None:
     except (OSError, IndexError):
         return None
     return kind
+
+
+def require_local(path: str, advice: str) -> None:
+    """Raise ``UnsupportedFileSystem`` if ``path`` is on a network file system; ``advice`` ends the message."""
+    kind = file_system_type(path)
+    if kind in NETWORK_FILE_SYSTEMS:
+        raise UnsupportedFileSystem(f"{path} is on {kind}, {advice}", path=path, reason=f"{kind} file system")

@@ -54,7 +54,6 @@ from sessiondir.errors import (
     LockTimeout,
     MigrationError,
     StoreError,
-    UnsupportedFileSystem,
     storage_error,
     translated,
 )
@@ -66,7 +65,7 @@ from sessiondir.locks import LockFile, take_flock
 from sessiondir.model import Document, Limits
 from sessiondir.opening import new_store_id
 from sessiondir.place import Place
-from sessiondir.procfs import NETWORK_FILE_SYSTEMS, file_system_type
+from sessiondir.procfs import require_local
 from sessiondir.state import State, write_state
 
 Outcome = Literal["migrated", "already_directory", "skipped_empty", "skipped_invalid", "missing", "failed"]
@@ -201,13 +200,11 @@ class _TakingOver:
             )
 
     def _begin(self) -> _Staging:
-        kind = file_system_type(self._place.path)
-        if kind in NETWORK_FILE_SYSTEMS and not self._allow_network:
-            raise UnsupportedFileSystem(
-                f"{self._place.path} is on {kind}, where a store's locks cannot be relied on between hosts; the "
-                "legacy file was left as it is: keep it on a local file system, or allow the network explicitly",
-                path=self._place.path,
-                reason=f"{kind} file system",
+        if not self._allow_network:
+            require_local(
+                self._place.path,
+                "where a store's locks cannot be relied on between hosts; the legacy file was left as it is: keep "
+                "it on a local file system, or allow the network explicitly",
             )
         with self._place.alone(self._timeout_s):
             self._place.sweep()
