@@ -92,7 +92,7 @@ class _Check:
         for name in found.outdated:
             self._add("warning", name, "journal of before a layout-1 program replaced the state file")
         if found.journal is not None:
-            self._check_journal(view, found.journal, found.state.inode)
+            self._check_journal(view, found.journal)
         elif found.state.journal is not None and found.state.journal not in found.damaged:
             self._add("error", found.state.journal, "missing; commits since the last checkpoint are lost")
         rule = view.journal.header.keys if view.journal is not None else found.state.keys
@@ -105,10 +105,9 @@ class _Check:
     def _looks_used(self) -> bool:
         return bool(journal.journal_names(self._directory)) or next(self._files.names(), None) is not None
 
-    def _check_journal(self, view: View, file: journal.JournalFile, inode: str) -> None:
+    def _check_journal(self, view: View, file: journal.JournalFile) -> None:
         if file.damage:
             self._add("error", file.name, f"first line: {file.damage}")
-        view.is_copy = inode not in ("", file.inode)
         view.start(file)
         view.settle()
         current = view.journal

@@ -102,7 +102,6 @@ class Core:
             view.without_journal = self._look_again
         else:
             view.without_journal = None
-            view.is_copy = found.state.inode not in ("", found.journal.inode)
             view.start(found.journal)
             view.skip_levelled(found.state)
         # A copy or a layout-1 program may leave a state file ahead of the journal.
@@ -233,7 +232,12 @@ class Core:
             if not found.state_is_stored:
                 header = view.journal.header
                 self.state = State(
-                    header.base, int(self.clock.now() * 1000), header.store_id, view.journal.name, header.keys
+                    header.base,
+                    int(self.clock.now() * 1000),
+                    header.store_id,
+                    view.journal.name,
+                    header.keys,
+                    unversioned=found.state.unversioned,
                 )
                 write_state(self.directory, self.state)
             return

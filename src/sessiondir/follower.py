@@ -57,7 +57,6 @@ class JournalFollower:
         self.end = 0
         self.torn = False
         self.finished = False
-        self.is_copy = False
         """The journal names a successor that is not there; reads go on, writes must not."""
         self.writable = False
         self.without_journal: Callable[[], None] | None = None
@@ -200,14 +199,16 @@ class JournalFollower:
 
     def _in_backlog(self, key: str) -> list[Position]:
         """Where the backlog changes a session, or seems to."""
-        text = key_text(key)
-        start = max(self._touched.get(text, self.end), self.backlog_from)
+        return self._in_lines(key, max(self._touched.get(key_text(key), self.end), self.backlog_from))
+
+    def _in_lines(self, key: str, start: int) -> list[Position]:
+        """Where the journal changes a session from ``start`` on, or seems to."""
         if start >= self.end or self.journal is None:
             return []
         data = journal.read_range(self._fs, self.journal.fd, start, self.end)
         return [
             (journal.last_version(line) or self.version, start + at, len(line))
-            for at, line in journal.lines_with(data, text)
+            for at, line in journal.lines_with(data, key_text(key))
         ]
 
     def _note(self, key: str) -> list[Position]:
@@ -372,11 +373,15 @@ class JournalFollower:
     def _follows(self, doc: Document, operation: Operation) -> bool:
         """Whether an operation can be applied: a patch needs the version that it was computed from.
 
-        In a copy commits may be missing between a session file and the journal; patching over
-        the gap would make a session that never was. Beside a damaged line the later ones count.
+        In a copy of a live store commits may be missing between a session file and the journal;
+        patching over the gap would make a session that never was. Beside a damaged line the
+        later ones count.
         """
         if type(operation) is not Patch:
             return True
         if doc.fields is None:
             return False
-        return not self.is_copy or operation.base in (None, doc.version) or bool(self.damaged)
+        if operation.base in (None, doc.version) or self.damaged:
+            return True
+        # A file of another program carries no version: what it counts as is settled by the state file.
+        return doc.version <= self._files.default_version

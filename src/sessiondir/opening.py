@@ -116,7 +116,8 @@ def _look_further(
         _close(usable[1:])
         header = first.header
         if state is None:
-            state = State(header.base, 0, header.store_id, first.name, header.keys)
+            # What files without a version counted as is lost with the state file; patches of them still apply.
+            state = State(header.base, 0, header.store_id, first.name, header.keys, unversioned=1)
         return Opening(state, first, False, damaged)
     if state is not None:
         return Opening(state, None, damaged=damaged)
@@ -182,6 +183,8 @@ def start_journal(directory: StoreDirectory, clock: Clock, state: State, version
         updated_at=at_ms,
         store_id=store_id,
         journal=name,
+        position=0,
+        inode="",
         unversioned=state.default_version,
     )
     write_state(directory, state)

@@ -15,7 +15,7 @@ from sessiondir.cache import Listener
 from sessiondir.errors import CorruptFile, StoreError, translated
 from sessiondir.follower import JournalFollower, Position
 from sessiondir.journal import DamagedLine, Header, Line
-from sessiondir.model import Document, Operation, apply_operation, missing_document
+from sessiondir.model import Document, Operation, Patch, apply_operation, missing_document
 
 _log = logging.getLogger("sessiondir")
 
@@ -116,11 +116,25 @@ class View(JournalFollower):
 
     def _replay(self, key: str, stored: Document | None, problem: StoreError | None) -> Document:
         """The session file's document with the journal's newer operations applied."""
+        # Own commits may be noted twice, once more with the backlog; the version rule skips them.
+        places = {*self.pending.get(key, ()), *self._in_backlog(key)}
+        doc, known, self._skipped = self._replayed(key, stored, places)
+        if self._skipped and self.journal is not None:
+            # A file older than the state file says, put back by hand perhaps: the journal may still have it all.
+            places.update(self._in_lines(key, self.journal.start))
+            doc, known, self._skipped = self._replayed(key, stored, places)
+        if problem is not None and not known:
+            raise problem
+        return doc
+
+    def _replayed(
+        self, key: str, stored: Document | None, places: Iterable[Position]
+    ) -> tuple[Document, bool, list[Position]]:
+        """The document with these operations applied, whether it is known, and what could not be applied."""
         doc = stored if stored is not None else missing_document(key)
         known = doc.fields is not None
         skipped: list[Position] = []
-        # Own commits may be noted twice, once more with the backlog; the version rule skips them.
-        for place in sorted({*self.pending.get(key, ()), *self._in_backlog(key)}):
+        for place in sorted(places):
             version, offset, length = place
             if version <= doc.version:
                 continue
@@ -132,12 +146,13 @@ class View(JournalFollower):
                 if not self._follows(doc, operation):
                     skipped.append(place)
                     continue
+                if type(operation) is not Patch:
+                    # A deleted session's file is gone, and with it the version that would have
+                    # told these patches, of before it was deleted, from news.
+                    skipped.clear()
                 known = True
                 doc = apply_operation(doc, operation, version)
-        if problem is not None and not known:
-            raise problem
-        self._skipped = skipped if self.is_copy or (doc.fields is None and doc.version == 0) else []
-        return doc
+        return doc, known, skipped
 
     def _operations(self, line: Line | None, offset: int) -> list[Operation]:
         if line is None or self.journal is None:
