@@ -205,19 +205,20 @@ def _same_json(left: Any, right: Any) -> bool:
 def difference(fields: Fields, entry: Mapping[str, Any]) -> tuple[Fields, tuple[str, ...]]:
     """What turns ``fields`` into ``entry``: fields to set, names to remove. Raises ``EncodeError``."""
     set_: Fields = {}
-    shared = 0
+    added = 0
     for name, value in entry.items():
         try:
             stored = fields[name]
         except KeyError:
+            added += 1
             set_.update(to_fields({name: value}))
             continue
-        shared += 1
+        # Scalars are shared with the copy that the caller was given, so most are told by identity.
         if value is not stored and not same(stored, name, value):
             new = to_value(name, value)
             if type(new) is not type(stored) or new != stored:  # a relative of the type may be equal after all
                 set_[name] = new
-    if shared == len(fields):
+    if len(entry) - added == len(fields):
         return set_, ()
     return set_, tuple(name for name in fields if name not in entry)
 
@@ -245,18 +246,16 @@ def fields_weight(fields: Fields) -> int:
 
 
 def encode_fields(fields: Fields) -> bytes:
-    """The entry as one compact JSON object; O(len of the result)."""
-    return encode_members({}, "entry", fields)[len('{"entry":') : -1]
-
-
-def encode_members(members: dict[str, Any], name: str, fields: Fields) -> bytes:
-    """A compact JSON object of plain ``members`` and, last, ``name`` with ``fields`` as its value."""
-    members[name] = {key: _Raw(value) if type(value) is bytes else value for key, value in fields.items()}
+    """An entry as one compact JSON object; O(len of the result)."""
+    members: Fields = fields
+    for value in fields.values():
+        if type(value) is bytes:
+            members = {name: _Raw(item) if type(item) is bytes else item for name, item in fields.items()}
+            break
     try:
         return _encoder.encode(members)
     except UnicodeEncodeError:
-        members[name] = {key: decode(value) if type(value) is bytes else value for key, value in fields.items()}
-        return _encode_plain(members)
+        return _encode_plain({name: decode(item) if type(item) is bytes else item for name, item in fields.items()})
 
 
 def encode_text(text: str) -> bytes:

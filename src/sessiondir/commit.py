@@ -23,7 +23,7 @@ from sessiondir import journal, quarantine
 from sessiondir.clock import Clock
 from sessiondir.directory import StoreDirectory
 from sessiondir.errors import CorruptFile, EntryTooLarge, LockTimeout, StoreError, storage_error
-from sessiondir.fs import LOCK_UN, FileSystem
+from sessiondir.fs import LOCK_EX, LOCK_NB, LOCK_UN, FileSystem
 from sessiondir.journal import JournalFile
 from sessiondir.locks import take_flock
 from sessiondir.model import Limits, Operation
@@ -31,6 +31,7 @@ from sessiondir.view import View
 
 _log = logging.getLogger("sessiondir")
 _SHORTEST_WAIT_S = 2.0
+_EXCLUSIVE = LOCK_EX | LOCK_NB
 
 
 class Moved(Exception):
@@ -70,25 +71,25 @@ class Committer:
         Nobody holds it for more than milliseconds unless stopped, so even a caller who does not
         want to wait for a session waits up to two seconds here.
         """
+        if not self.mutex.acquire(False) and not self.mutex.acquire(timeout=max(timeout_s, _SHORTEST_WAIT_S)):
+            raise self._timeout(max(timeout_s, _SHORTEST_WAIT_S))
         view = self._view
-        timeout_s = max(timeout_s, _SHORTEST_WAIT_S)
-        if not self.mutex.acquire(False) and not self.mutex.acquire(timeout=timeout_s):
-            raise self._timeout(timeout_s)
         try:
             while True:
                 file = view.journal
                 assert file is not None
-                if not take_flock(self._fs, self._clock, file.fd, timeout_s, self._catch_up):
-                    raise self._timeout(timeout_s)
+                try:
+                    self._fs.flock(file.fd, _EXCLUSIVE)
+                except BlockingIOError:
+                    self._wait(file, max(timeout_s, _SHORTEST_WAIT_S))
                 try:
                     with view.mutex:
                         view.catch_up()
-                        current = view.journal is file
+                        if view.journal is file and not view.finished:
+                            return file
                 except BaseException:
                     self._fs.flock(file.fd, LOCK_UN)
                     raise
-                if current and not view.finished:
-                    return file
                 self._fs.flock(file.fd, LOCK_UN)
                 if view.finished:
                     raise CorruptFile(
@@ -100,6 +101,10 @@ class Committer:
         except BaseException:
             self.mutex.release()
             raise
+
+    def _wait(self, file: JournalFile, timeout_s: float) -> None:
+        if not take_flock(self._fs, self._clock, file.fd, timeout_s, self._catch_up):
+            raise self._timeout(timeout_s)
 
     def _catch_up(self) -> None:
         with self._view.mutex:
@@ -136,12 +141,13 @@ class Committer:
 
         Raises ``Moved``, ``LockTimeout``, ``DiskFull`` and the like; then nothing was committed.
         """
+        text = journal.encode_operations(operations)  # before the lock: under it, everybody waits
         try:
             file = self.lock(timeout_s)
             try:
                 if verify is not None:
                     verify()
-                return self._append(file, operations, expected, preallocate)
+                return self._append(file, operations, text, expected, preallocate)
             finally:
                 self.unlock(file)
         except OSError as exc:
@@ -153,6 +159,7 @@ class Committer:
         self,
         file: JournalFile,
         operations: Sequence[Operation],
+        text: bytes,
         expected: Mapping[str, int],
         preallocate: bool,
     ) -> Committed:
@@ -161,14 +168,15 @@ class Committer:
         with view.mutex:
             for key, wanted in expected.items():
                 doc = view.load_locked(key)
-                if (doc.version if doc.fields is not None else 0) != wanted:
-                    raise Moved(key, wanted, doc.version if doc.fields is not None else 0)
-                # In a copy of a live store a session file may be ahead of the journal.
-                version = max(version, doc.version)
+                if doc.version > version:
+                    version = doc.version  # in a copy of a live store a session file may be ahead of the journal
+                actual = doc.version if doc.fields is not None else 0
+                if actual != wanted:
+                    raise Moved(key, wanted, actual)
         if view.torn or not file.tail_checked:
             self.mend_tail(file)
         version += 1
-        line = journal.encode_commit(version, int(self._clock.now() * 1000), operations)
+        line = journal.encode_commit(version, int(self._clock.now() * 1000), text)
         if len(line) > self._limits.commit_bytes:
             raise EntryTooLarge(
                 f"the commit has {len(line)} bytes, the limit is {self._limits.commit_bytes}; commit in parts",

@@ -67,6 +67,7 @@ _KEYS = re.compile(rb'"key":"([^"]*)"')
 _COMMIT = re.compile(rb'\{"v":([0-9]{1,18}),"t":[0-9]+,"ops":')
 
 _line_decoder = msgspec.json.Decoder(_Line)
+_key_json = functools.lru_cache(maxsize=4096)(codec.encode_text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,23 +118,25 @@ def _seal(body: bytes) -> bytes:
     return b'%b,"crc":"%08x"}\n' % (body, zlib.crc32(body))
 
 
-def encode_commit(version: int, at_ms: int, ops: Sequence[Operation]) -> bytes:
-    """The line of a commit."""
-    encoded = _encode_operation(ops[0]) if len(ops) == 1 else b",".join(map(_encode_operation, ops))
-    return _seal(b'{"v":%d,"t":%d,"ops":[%b]' % (version, at_ms, encoded))
+def encode_operations(ops: Sequence[Operation]) -> bytes:
+    """What stands in a commit's line for its operations; needs no lock and no version."""
+    return _encode_operation(ops[0]) if len(ops) == 1 else b",".join(map(_encode_operation, ops))
+
+
+def encode_commit(version: int, at_ms: int, operations: bytes) -> bytes:
+    """The line of a commit; ``operations`` is what ``encode_operations`` gave."""
+    return _seal(b'{"v":%d,"t":%d,"ops":[%b]' % (version, at_ms, operations))
 
 
 def _encode_operation(op: Operation) -> bytes:
+    key = _key_json(op.key)
     if type(op) is Patch:
-        members: dict[str, object] = {"op": "patch", "key": op.key}
-        if op.base is not None:
-            members["base"] = op.base
-        if op.unset:
-            members["unset"] = op.unset
-        return codec.encode_members(members, "set", op.set)
+        base = b"" if op.base is None else b',"base":%d' % op.base
+        unset = b',"unset":%b' % codec.encode(op.unset) if op.unset else b""
+        return b'{"op":"patch","key":%b%b%b,"set":%b}' % (key, base, unset, codec.encode_fields(op.set))
     if type(op) is Put:
-        return codec.encode_members({"op": "put", "key": op.key}, "entry", op.fields)
-    return codec.encode({"op": "delete", "key": op.key})
+        return b'{"op":"put","key":%b,"entry":%b}' % (key, codec.encode_fields(op.fields))
+    return b'{"op":"delete","key":%b}' % key
 
 
 def encode_header(header: Header, at_ms: int) -> bytes:
@@ -346,7 +349,8 @@ class JournalFile:
             if not self._stands(line, end):
                 self.cut(end)
             raise
-        self.size = max(self.size, end + len(line))
+        if end + len(line) > self.size:
+            self.size = end + len(line)
 
     def _stands(self, line: bytes, position: int) -> bool:
         try:

@@ -291,7 +291,9 @@ class KeyLocks:
         if self._holders.setdefault(ref.key, mine) is not mine:
             self._wait_for_thread(ref, mine, timeout_s)
         try:
-            if not self._file.try_byte(ref.position, ref.lock) or self._should_wait(started):
+            if not self._file.try_byte(ref.position, ref.lock) or (
+                started - self._looked >= _LOOK_S and self._was_removed(started)
+            ):
                 self._wait_for_process(ref, started, timeout_s)
         except BaseException as exc:
             self._hand_over(ref)
@@ -299,14 +301,12 @@ class KeyLocks:
                 raise storage_error(exc, self._file.path, "lock") from exc
             raise
 
-    def _should_wait(self, now: float) -> bool:
+    def _was_removed(self, now: float) -> bool:
         """Whether the lock just taken is worth nothing because its file was removed; asked every 10 ms.
 
         Until it is noticed two processes may run their callbacks at once, and one runs again:
         the version check of the commit loses nothing.
         """
-        if now - self._looked < _LOOK_S:
-            return False
         self._looked = now
         return self._file.was_removed()
 

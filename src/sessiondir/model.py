@@ -101,20 +101,20 @@ def missing_document(key: str, version: int = 0) -> Document:
 
 def patch_document(doc: Document, version: int, set_: codec.Fields, unset: tuple[str, ...]) -> Document:
     """``doc`` with some fields set and some removed; new fields go last."""
-    fields = dict(doc.fields or {})
+    fields = doc.fields.copy() if doc.fields is not None else {}
     weight = doc.weight
     nested = doc.nested
     for name, value in set_.items():
-        if name in fields:
-            old = fields[name]
-            weight += codec.weight(value) - codec.weight(old)
-            if type(old) is bytes or type(value) is bytes:
-                nested = None
-        else:
-            weight += codec.weight(value) + len(name)
-            if type(value) is bytes:
-                nested = None
+        old = fields.get(name, UNSET)
         fields[name] = value
+        if type(value) is type(old) is int:
+            continue  # the most frequent change of all, which changes nothing below
+        if old is UNSET:
+            weight += codec.weight(value) + len(name)
+        else:
+            weight += codec.weight(value) - codec.weight(old)
+        if type(old) is bytes or type(value) is bytes:
+            nested = None
     for name in unset:
         if name in fields:
             weight -= len(name) + codec.weight(fields.pop(name))

@@ -79,13 +79,12 @@ def invalid_entry(key: str, exc: codec.EncodeError) -> InvalidEntry:
 
 def checked_patch(doc: Document, set_: codec.Fields, unset: tuple[str, ...], limits: Limits) -> Patch:
     """A patch of ``doc`` that keeps it within the size limit, or ``EntryTooLarge``."""
-    # A character takes at most six bytes of JSON: far below the limit there is nothing to measure.
-    weight = doc.weight
+    added = 0
     for value in set_.values():
-        kind = type(value)
-        if kind is str or kind is bytes:
-            weight += len(value)
-    if weight * 6 + 100 * len(set_) > limits.entry_bytes:
+        if type(value) is str or type(value) is bytes:
+            added += len(value)
+    # A character takes at most six bytes of JSON: far below the limit there is nothing to measure.
+    if (doc.weight + added) * 6 + 100 * len(set_) > limits.entry_bytes:
         _check_size(patch_document(doc, 0, set_, unset), limits)
     return Patch(doc.key, set_, unset, doc.version)
 
@@ -103,11 +102,19 @@ def _check_size(doc: Document, limits: Limits) -> None:
 
 
 def as_stored(entry: Mapping[str, Any], operation: Operation | None) -> Entry:
-    """``entry`` as reading it back gives it: what was written anew has plain types (tuples are lists)."""
-    stored = dict(entry)
+    """``entry`` as reading it back gives it: what was written anew has plain types (tuples are lists).
+
+    ``entry`` itself if it is that already; it is the caller's own.
+    """
     written = operation.fields if type(operation) is Put else operation.set if type(operation) is Patch else {}
+    stored: Entry | None = None
     for name, value in written.items():
-        stored[name] = codec.decode(value) if type(value) is bytes else value
+        if type(value) is bytes or value is not entry[name]:
+            if stored is None:
+                stored = dict(entry)
+            stored[name] = codec.decode(value) if type(value) is bytes else value
+    if stored is None:
+        return entry if type(entry) is dict else dict(entry)
     return stored
 
 

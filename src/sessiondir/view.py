@@ -165,7 +165,7 @@ class View(JournalFollower):
 
     def applied(self, version: int, operations: Iterable[Operation], place: Position) -> None:
         """Take over a commit of our own that was just appended. Mutex and commit lock held."""
-        cache = self.cache
+        cache, pending = self.cache, self.pending
         behind = self.backlog_from < self.end
         for operation in operations:
             key = operation.key
@@ -174,7 +174,10 @@ class View(JournalFollower):
                 cache.put(apply_operation(doc, operation, version))
             else:  # dropped meanwhile; the journal has it
                 cache.tell(key)
-            self.pending.setdefault(key, []).append(place)
+            if key in pending:
+                pending[key].append(place)
+            else:
+                pending[key] = [place]
             self.dirty[key] = version
         self.version = version
         self.end = place[1] + place[2]

@@ -110,7 +110,7 @@ def test_a_journal_line_is_read_or_damaged(data: bytes, sealed: bool) -> None:
     except (DamagedLine, FormatTooNew):
         return
     assert len(operations) == len(line.ops)
-    encoded = journal.encode_commit(max(line.version, 0), line.at_ms, operations)
+    encoded = journal.encode_commit(max(line.version, 0), line.at_ms, journal.encode_operations(operations))
     assert journal.parse_line(encoded).operations() == operations
 
 
@@ -127,7 +127,7 @@ def test_commits_read_back_and_changed_bytes_are_noticed(
     for key, entry in pairs:
         fields = codec.to_fields(entry)
         operations += [Put(key, fields), Patch(key, fields, tuple(entry)), Delete(key)]
-    text = journal.encode_commit(version, 5, operations)
+    text = journal.encode_commit(version, 5, journal.encode_operations(operations))
     assert text.count(b"\n") == 1 and b"\0" not in text
     line = journal.parse_line(text)
     assert (line.version, line.operations()) == (version, operations)

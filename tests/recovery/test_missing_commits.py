@@ -11,7 +11,7 @@ from harness.story import open_on
 from harness.watched import QuickFs
 
 from sessiondir import SessionStore
-from sessiondir.journal import encode_commit
+from sessiondir.journal import encode_commit, encode_operations
 from sessiondir.layout import session_file_names
 from sessiondir.model import Patch
 
@@ -69,7 +69,7 @@ def test_g8_a_patch_over_a_gap_is_set_aside(store_path: str, caplog: pytest.LogC
     with open(name, "rb") as file:
         lines = file.read().splitlines(keepends=True)
     with open(name, "wb") as file:
-        file.write(b"".join(lines[:3]) + encode_commit(4, 1, [Patch("a", {"n": 3}, (), 3)]))
+        file.write(b"".join(lines[:3]) + encode_commit(4, 1, encode_operations([Patch("a", {"n": 3}, (), 3)])))
     state = os.path.join(store_path, "state.json")
     with open(state, "r+b") as file:
         value = json.load(file) | {"position": 0}
