@@ -255,7 +255,9 @@ def encode_fields(fields: Fields) -> bytes:
     try:
         return _encoder.encode(members)
     except UnicodeEncodeError:
-        return _encode_plain({name: decode(item) if type(item) is bytes else item for name, item in fields.items()})
+        return _encode_plain(
+            {name: decode(item) if type(item) is bytes else item for name, item in fields.items()}
+        )
 
 
 def encode_text(text: str) -> bytes:

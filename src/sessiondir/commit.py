@@ -147,29 +147,37 @@ class Committer:
             try:
                 if verify is not None:
                     verify()
-                return self._append(file, operations, text, expected, preallocate)
+                start = self._view.end
+                version, size = self._append(file, start, text, expected, preallocate)
             finally:
                 self.unlock(file)
         except OSError as exc:
             if isinstance(exc, StoreError):
                 raise
             raise storage_error(exc, self._directory.path, "write") from exc
+        view = self._view
+        with view.mutex:
+            # If a reader of this process came first, the commit is noted like those of other processes.
+            if view.journal is file and view.end == start:
+                view.applied(version, operations, (version, start, size))
+        return Committed(version, file, start + size)
 
     def _append(
         self,
         file: JournalFile,
-        operations: Sequence[Operation],
+        start: int,
         text: bytes,
         expected: Mapping[str, int],
         preallocate: bool,
-    ) -> Committed:
+    ) -> tuple[int, int]:
+        """Write the line of a commit at ``start``; its version and its length in bytes."""
         view = self._view
         version = view.version
         with view.mutex:
             for key, wanted in expected.items():
                 doc = view.load_locked(key)
-                if doc.version > version:
-                    version = doc.version  # in a copy of a live store a session file may be ahead of the journal
+                # In a copy of a live store a session file may be ahead of the journal.
+                version = max(version, doc.version)
                 actual = doc.version if doc.fields is not None else 0
                 if actual != wanted:
                     raise Moved(key, wanted, actual)
@@ -185,11 +193,8 @@ class Committer:
                 size=len(line),
                 limit=self._limits.commit_bytes,
             )
-        start = view.end
         file.append(line, start, preallocate=preallocate)
-        with view.mutex:
-            view.applied(version, operations, (version, start, len(line)))
-        return Committed(version, file, start + len(line))
+        return version, len(line)
 
     def mend_tail(self, file: JournalFile) -> None:
         """Cut what a dead writer or a power cut left behind the content. Commit lock held."""

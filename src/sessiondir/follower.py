@@ -104,9 +104,10 @@ class JournalFollower:
             text, self.torn = journal.read_text(self._fs, file.fd, self.end, data)
             if not text:
                 return
-            following = journal.names_next(text)
+            version = journal.last_version(text)
+            following = journal.names_next(text) if version is None else None
             if following is None:
-                if not self._defer(text):
+                if version is None or not self._defer(text, version):
                     self.settle()
                     self._apply_text(file, text, self.end)
                 return
@@ -127,12 +128,9 @@ class JournalFollower:
             file = successor
             data = self._fs.pread(file.fd, PEEK_BYTES, self.end)
 
-    def _defer(self, text: bytes) -> bool:
-        """Add whole lines to the backlog; False if they have to be parsed now."""
-        if self.cache.listeners:
-            return False
-        version = journal.last_version(text)
-        if version is None or version < self.version:
+    def _defer(self, text: bytes, version: int) -> bool:
+        """Add whole lines, up to ``version``, to the backlog; False if they have to be parsed now."""
+        if self.cache.listeners or version < self.version:
             return False
         self._touch(text)
         self.end += len(text)

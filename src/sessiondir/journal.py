@@ -349,8 +349,7 @@ class JournalFile:
             if not self._stands(line, end):
                 self.cut(end)
             raise
-        if end + len(line) > self.size:
-            self.size = end + len(line)
+        self.size = max(self.size, end + len(line))
 
     def _stands(self, line: bytes, position: int) -> bool:
         try:

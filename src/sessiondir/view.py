@@ -164,12 +164,12 @@ class View(JournalFollower):
             return []
 
     def applied(self, version: int, operations: Iterable[Operation], place: Position) -> None:
-        """Take over a commit of our own that was just appended. Mutex and commit lock held."""
+        """Take over a commit of our own that was appended at ``end``. Mutex held."""
         cache, pending = self.cache, self.pending
         behind = self.backlog_from < self.end
         for operation in operations:
             key = operation.key
-            doc = cache.get(key)
+            doc = self._cached(key)
             if doc is not None:
                 cache.put(apply_operation(doc, operation, version))
             else:  # dropped meanwhile; the journal has it

@@ -92,12 +92,14 @@ def test_the_bytes_of_a_commit() -> None:
     line = journal.encode_commit(
         42,
         1700000000000,
-        journal.encode_operations([
-            Put('k"é', {"a": 1, "b": b'[1.5,{"c":null}]', "s": "\ud800"}),
-            Patch("k", {"x": True}, ("y",)),
-            Patch("k", {"x": "é"}),
-            Delete("gone"),
-        ]),
+        journal.encode_operations(
+            [
+                Put('k"é', {"a": 1, "b": b'[1.5,{"c":null}]', "s": "\ud800"}),
+                Patch("k", {"x": True}, ("y",)),
+                Patch("k", {"x": "é"}),
+                Delete("gone"),
+            ]
+        ),
     )
     body = (
         '{"v":42,"t":1700000000000,"ops":['
