@@ -27,7 +27,7 @@ ORDER = [
     # directories and durable writes
     "durable", "directory", "quarantine",
     # one on-disk thing each
-    "state", "journal", "entries", "locks",
+    "state", "journal", "entries", "lockfile", "locks",
     # finding, reading, writing, levelling
     "opening", "cache", "follower", "view", "sync", "commit", "checkpoint", "core", "registry",
     # reading many, following, checking
@@ -35,7 +35,7 @@ ORDER = [
     # the legacy store
     "legacy", "legacylock", "place", "takeover", "unmigrated", "handback",
     # the face
-    "transaction", "info", "handle", "reading", "store",
+    "transaction", "changes", "info", "handle", "reading", "store",
     # what people use
     "sessions", "targets", "transcripts", "maintenance", "migration", "aio",
 ]  # fmt: skip
@@ -82,7 +82,7 @@ WRITING_CALLS = {
     "pwrite", "ftruncate", "rename", "link", "unlink", "mkdir", "rmdir", "fchmod", "fchown", "flock", "fcntl",
 }  # fmt: skip
 WRITES_NOTHING = {
-    "view", "snapshot", "watch", "check", "legacy", "transaction", "info", "store", "codec", "layout",
+    "view", "snapshot", "watch", "check", "legacy", "transaction", "changes", "info", "store", "codec", "layout",
 }  # fmt: skip
 
 

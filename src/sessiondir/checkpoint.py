@@ -29,7 +29,7 @@ from sessiondir.directory import StoreDirectory
 from sessiondir.entries import SessionFiles
 from sessiondir.errors import CorruptFile, DurabilityUnknown, StoreError, storage_error, translated
 from sessiondir.journal import Header, JournalFile
-from sessiondir.locks import ByteLock
+from sessiondir.lockfile import ByteLock
 from sessiondir.model import Document, Limits
 from sessiondir.state import State, read_state, write_state
 from sessiondir.sync import SyncGroup
@@ -66,6 +66,10 @@ class Checkpointer:
         self._lock = lock
         self._limits = limits
         self._state = state
+
+    def is_busy(self) -> bool:
+        """Whether a thread of this process is at it."""
+        return self._lock.is_busy()
 
     def run(self, timeout_s: float, *, youngest_s: float = 0.0, rotate_bytes: int | None = None) -> bool:
         """Bring the session files level with everything committed before the call.

@@ -12,5 +12,11 @@ class Clock:
     monotonic = staticmethod(time.monotonic)
     sleep = staticmethod(time.sleep)
 
+    async def pause(self, seconds: float) -> None:
+        """As ``sleep`` for an asyncio task: the other tasks go on meanwhile."""
+        import asyncio  # noqa: PLC0415 - a program without an event loop need not load it
+
+        await asyncio.sleep(seconds)
+
 
 SYSTEM_CLOCK = Clock()

@@ -38,9 +38,6 @@ _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _CONTAINERS = frozenset((dict, list))
 _PLAIN_SCALARS = frozenset((str, bool, type(None)))
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
-_EMPTY = re.compile(rb"\[\]|\{\}")
-_NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
 class DecodeError(ValueError):
@@ -90,21 +87,27 @@ def encode(value: Any, where: str = "") -> bytes:
     """Compact JSON text that reads back equal to ``value``. Raises ``EncodeError``."""
     try:
         data = _encoder.encode(value)
-        if _decoder.decode(data) == value and not _is_too_deep(data):
+        plain = _decoder.decode(data)
+        if plain == value and not _is_too_deep(plain, data):
             return data
     except (msgspec.MsgspecError, TypeError, ValueError, RecursionError):
         pass
     return _encode_plain(to_plain(value, where))
 
 
-def _is_too_deep(data: bytes) -> bool:
-    """Whether JSON text nests deeper than ``MAX_SAFE_DEPTH``; cheap for text with few brackets."""
+def _is_too_deep(plain: Any, data: bytes) -> bool:
+    """Whether a parsed value nests deeper than ``MAX_SAFE_DEPTH``; cheap if ``data`` has few brackets."""
     if data.count(b"[") + data.count(b"{") <= MAX_SAFE_DEPTH:
         return False
-    shape = _STRING.sub(b"", data).translate(None, _NOT_BRACKETS)
+    level = [plain]
     for _ in range(MAX_SAFE_DEPTH):
-        shape = _EMPTY.sub(b"", shape)  # one level goes with each round
-        if not shape:
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if type(outer) is dict else outer)
+            if type(inner) in _CONTAINERS
+        ]
+        if not level:
             return False
     return True
 

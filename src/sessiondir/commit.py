@@ -25,12 +25,12 @@ from sessiondir.directory import StoreDirectory
 from sessiondir.errors import CorruptFile, EntryTooLarge, LockTimeout, StoreError, storage_error
 from sessiondir.fs import LOCK_EX, LOCK_NB, LOCK_UN, FileSystem
 from sessiondir.journal import JournalFile
-from sessiondir.locks import take_flock
+from sessiondir.lockfile import take_flock
 from sessiondir.model import Limits, Operation
 from sessiondir.view import View
 
 _log = logging.getLogger("sessiondir")
-_SHORTEST_WAIT_S = 2.0
+SHORTEST_WAIT_S = 2.0
 _EXCLUSIVE = LOCK_EX | LOCK_NB
 
 
@@ -65,14 +65,14 @@ class Committer:
         self._limits = limits
         self.mutex = threading.Lock()
 
-    def lock(self, timeout_s: float) -> JournalFile:
+    def lock(self, timeout_s: float, shortest_s: float = SHORTEST_WAIT_S) -> JournalFile:
         """Take the commit lock on the current journal, and catch up. ``LockTimeout`` if it stays busy.
 
         Nobody holds it for more than milliseconds unless stopped, so even a caller who does not
-        want to wait for a session waits up to two seconds here.
+        want to wait for a session waits up to ``shortest_s`` here.
         """
-        if not self.mutex.acquire(False) and not self.mutex.acquire(timeout=max(timeout_s, _SHORTEST_WAIT_S)):
-            raise self._timeout(max(timeout_s, _SHORTEST_WAIT_S))
+        if not self.mutex.acquire(False) and not self.mutex.acquire(timeout=max(timeout_s, shortest_s)):
+            raise self.lock_timeout(max(timeout_s, shortest_s))
         view = self._view
         try:
             while True:
@@ -81,7 +81,7 @@ class Committer:
                 try:
                     self._fs.flock(file.fd, _EXCLUSIVE)
                 except BlockingIOError:
-                    self._wait(file, max(timeout_s, _SHORTEST_WAIT_S))
+                    self._wait(file, max(timeout_s, shortest_s))
                 try:
                     with view.mutex:
                         view.catch_up()
@@ -104,7 +104,7 @@ class Committer:
 
     def _wait(self, file: JournalFile, timeout_s: float) -> None:
         if not take_flock(self._fs, self._clock, file.fd, timeout_s, self._catch_up):
-            raise self._timeout(timeout_s)
+            raise self.lock_timeout(timeout_s)
 
     def _catch_up(self) -> None:
         with self._view.mutex:
@@ -129,6 +129,7 @@ class Committer:
         *,
         preallocate: bool,
         verify: Callable[[], None] | None = None,
+        shortest_s: float = SHORTEST_WAIT_S,
     ) -> Committed:
         """Append one commit.
 
@@ -138,12 +139,13 @@ class Committer:
             timeout_s: how long to wait for the commit lock.
             preallocate: write the journal ahead with zeros.
             verify: called under the commit lock before the append; may raise ``Moved``.
+            shortest_s: as ``lock`` takes it.
 
         Raises ``Moved``, ``LockTimeout``, ``DiskFull`` and the like; then nothing was committed.
         """
         text = journal.encode_operations(operations)  # before the lock: under it, everybody waits
         try:
-            file = self.lock(timeout_s)
+            file = self.lock(timeout_s, shortest_s)
             try:
                 if verify is not None:
                     verify()
@@ -161,6 +163,47 @@ class Committer:
             if view.journal is file and view.end == start:
                 view.applied(version, operations, (version, start, size))
         return Committed(version, file, start + size)
+
+    def commit_at_once(self, operations: Sequence[Operation], expected: Mapping[str, int]) -> Committed | None:
+        """As ``commit`` if nothing stands in the way at this moment; else None, and nothing was done.
+
+        For a caller who must not wait: no lock is waited for and no session file read.
+        """
+        text = journal.encode_operations(operations)
+        view = self._view
+        file = view.journal
+        if file is None or view.finished or not file.tail_checked or not self.mutex.acquire(False):
+            return None
+        try:
+            self._fs.flock(file.fd, _EXCLUSIVE)
+        except OSError:
+            self.mutex.release()
+            return None  # busy, or an error that the thorough way tells of
+        except BaseException:
+            self.mutex.release()
+            raise
+        try:
+            return self._append_at_hand(file, operations, text, expected)
+        except OSError as exc:
+            if isinstance(exc, StoreError):
+                raise
+            raise storage_error(exc, self._directory.path, "write") from exc
+        finally:
+            self.unlock(file)
+
+    def _append_at_hand(
+        self, file: JournalFile, operations: Sequence[Operation], text: bytes, expected: Mapping[str, int]
+    ) -> Committed | None:
+        view = self._view
+        if not view.mutex.acquire(False):
+            return None
+        try:
+            ready = view.catch_up_if_little() and view.journal is file and not view.torn
+            if not ready or any(key not in view.cache.documents for key in expected):
+                return None
+        finally:
+            view.mutex.release()
+        return self._append(file, operations, text, expected, False)
 
     def _append(
         self,
@@ -232,7 +275,8 @@ class Committer:
         finally:
             self.unlock(file)
 
-    def _timeout(self, waited_s: float) -> LockTimeout:
+    def lock_timeout(self, waited_s: float) -> LockTimeout:
+        """The error of having waited for the commit lock so long."""
         return LockTimeout(
             f"{self._directory.path}: another process held the commit lock for {waited_s:.1f} s "
             "(is one stopped?); nothing was changed",

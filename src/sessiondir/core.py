@@ -18,7 +18,7 @@ from dataclasses import replace
 from sessiondir import layout, opening, quarantine
 from sessiondir.checkpoint import COMMIT_LOCK_S, Checkpointer
 from sessiondir.clock import Clock
-from sessiondir.commit import Committed, Committer
+from sessiondir.commit import SHORTEST_WAIT_S, Committed, Committer
 from sessiondir.directory import StoreDirectory
 from sessiondir.entries import SessionFiles, ignores_case
 from sessiondir.errors import (
@@ -33,7 +33,8 @@ from sessiondir.errors import (
 )
 from sessiondir.fs import LOCK_UN, FileSystem
 from sessiondir.layout import KeyRef
-from sessiondir.locks import ByteLock, KeyLocks, LockFile, take_flock
+from sessiondir.lockfile import ByteLock, LockFile, take_flock
+from sessiondir.locks import KeyLocks
 from sessiondir.model import Document, Durability, KeyRule, Limits, Operation
 from sessiondir.procfs import require_local
 from sessiondir.state import State, write_state
@@ -278,18 +279,39 @@ class Core:
         timeout_s: float,
         durability: Durability,
         verify: Callable[[], None] | None = None,
+        shortest_s: float = SHORTEST_WAIT_S,
     ) -> Committed:
         """Append one commit; it is visible to every process, and durable after ``settle``.
 
-        ``verify`` may look further under the commit lock and raise ``Moved``.
+        ``verify`` may look further under the commit lock and raise ``Moved``. However short
+        ``timeout_s`` is, the commit lock is waited for ``shortest_s``.
 
         Raises ``Moved`` and what ``Committer.commit`` raises; nothing was committed then.
         """
         if self._lock_file is None or self.failed is not None:
             self.begin_writing()  # forked meanwhile, or a sync failed in another thread
         return self.committer.commit(
-            operations, expected, timeout_s, preallocate=durability == "power", verify=verify
+            operations,
+            expected,
+            timeout_s,
+            preallocate=durability == "power",
+            verify=verify,
+            shortest_s=shortest_s,
         )
+
+    def is_ready(self) -> bool:
+        """Whether ``begin_writing`` has nothing to do."""
+        return self._lock_file is not None and self.failed is None
+
+    def append_at_once(self, operations: Sequence[Operation], expected: Mapping[str, int]) -> Committed | None:
+        """As ``append`` if that waits for nothing; else None, and nothing was done.
+
+        While a sync or a checkpoint of this process runs, even a write to the page cache may
+        wait for the disk, so nothing is tried then.
+        """
+        if not self.is_ready() or self.sync.is_busy() or self.checkpointer.is_busy():
+            return None
+        return self.committer.commit_at_once(operations, expected)
 
     def settle(self, committed: Committed, durability: Durability, checkpoint_interval_s: float) -> None:
         """Wait until a commit is as durable as asked for, and see to its checkpoint. No lock is held.

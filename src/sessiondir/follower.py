@@ -99,6 +99,23 @@ class JournalFollower:
                 raise
             raise storage_error(exc, file.path if file is not None else self._directory.path, "read") from exc
 
+    def catch_up_if_little(self) -> bool:
+        """As ``catch_up`` where that takes microseconds; else False, and nothing was taken in. Mutex held."""
+        file = self.journal
+        if file is None:
+            return False
+        try:
+            data = self._fs.pread(file.fd, PEEK_BYTES, self.end)
+        except OSError:
+            return False  # the thorough way tells of it
+        if not data or not data[0]:
+            return True
+        much = len(data) == PEEK_BYTES and b"\0" not in data
+        if much or b',"next":"' in data or self.end + PEEK_BYTES - self.backlog_from > _BACKLOG_BYTES:
+            return False
+        self._advance(file, data)
+        return True
+
     def _advance(self, file: JournalFile, data: bytes) -> None:
         while True:
             text, self.torn = journal.read_text(self._fs, file.fd, self.end, data)

@@ -22,7 +22,7 @@ from sessiondir.errors import LockTimeout, MigrationError, translated
 from sessiondir.fs import FileSystem
 from sessiondir.legacy import LegacyFile, read_legacy
 from sessiondir.legacylock import NO_LINKS, LegacyLock
-from sessiondir.locks import take_flock
+from sessiondir.lockfile import take_flock
 from sessiondir.model import Document, Limits
 from sessiondir.place import Place
 from sessiondir.takeover import LOCK_TIMEOUT_S, Origin, origin_of

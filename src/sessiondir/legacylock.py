@@ -37,7 +37,7 @@ from sessiondir import codec, durable, jsjson
 from sessiondir.clock import Clock
 from sessiondir.errors import LockTimeout, MigrationError
 from sessiondir.fs import LOCK_UN, FileSystem
-from sessiondir.locks import take_flock
+from sessiondir.lockfile import take_flock
 
 _log = logging.getLogger("sessiondir")
 STALE_S = 30.0

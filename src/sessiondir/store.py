@@ -8,19 +8,16 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, TypeVar, overload
 
-from sessiondir import codec
+from sessiondir.changes import Compute, deleting, patching, putting, updated
 from sessiondir.commit import Moved
 from sessiondir.core import closed_error
 from sessiondir.errors import InvalidOption, LockTimeout, SessionNotFound
 from sessiondir.locks import HeldKeys, reentrant
 from sessiondir.model import (
-    UNSET,
-    Delete,
     Document,
     Durability,
     Entry,
     Operation,
-    apply_operation,
     missing_document,
 )
 from sessiondir.reading import StoreReader
@@ -28,19 +25,13 @@ from sessiondir.snapshot import Snapshot
 from sessiondir.transaction import (
     StoreEdit,
     Transaction,
-    as_stored,
     check_entry,
-    checked_patch,
     conflict,
-    invalid_entry,
-    operation_for,
-    require_version,
 )
 from sessiondir.watch import require_same_sessions
 
 T = TypeVar("T")
 Update = Callable[[Entry], Mapping[str, Any] | None]
-_Compute = Callable[[Document], tuple[Operation | None, T]]
 _EDIT_TRIES = 100
 
 
@@ -76,12 +67,7 @@ class SessionStore(StoreReader):
         Raises ``ConflictError`` if the version is another; ``InvalidKey``, ``InvalidEntry``,
         ``EntryTooLarge``. Nothing was changed then. A damaged session file is set aside.
         """
-        check_entry(entry)
-
-        def compute(doc: Document) -> tuple[Operation | None, int]:
-            require_version(doc, if_version)
-            return operation_for(doc, entry, self._limits), doc.version
-
+        compute = putting(entry, if_version, self._limits)
         version, unchanged = self._change(key, compute, None, durability, replacing=True)
         return unchanged if version is None else version
 
@@ -104,27 +90,7 @@ class SessionStore(StoreReader):
         None if there is no such session and ``create`` is false. ``None`` as a value is
         stored as null. Raises as ``put``. The journal line holds the given fields only.
         """
-        check_entry(fields)
-        set_ = {name: value for name, value in fields.items() if value is not UNSET}
-        unset = tuple(name for name, value in fields.items() if value is UNSET)
-
-        def compute(doc: Document) -> tuple[Operation | None, Document | None]:
-            if doc.fields is None:
-                if not create:
-                    return None, None
-                created = operation_for(doc, set_, self._limits)
-                return created, apply_operation(doc, created, 0) if created is not None else None
-            try:
-                old = {name: doc.fields[name] for name in set_ if name in doc.fields}
-                changed, _ = codec.difference(old, set_)
-            except codec.EncodeError as exc:
-                raise invalid_entry(doc.key, exc) from exc
-            removed = tuple(name for name in unset if name in doc.fields)
-            if not changed and not removed:
-                return None, doc
-            operation = checked_patch(doc, changed, removed, self._limits)
-            return operation, apply_operation(doc, operation, doc.version)
-
+        compute = patching(fields, create, self._limits)
         found = self._change(key, compute, None, durability)[1]
         return found.entry() if found is not None else None
 
@@ -159,28 +125,18 @@ class SessionStore(StoreReader):
                 if not create:
                     return None, None
                 entry = {}
-            result = fn(entry)
-            if result is None:
-                return None, doc.entry()
-            operation = operation_for(doc, check_entry(result), self._limits)
-            return operation, as_stored(result, operation)
+            return updated(doc, fn(entry), self._limits)
 
         return self._change(key, compute, timeout, durability)[1]
 
     def delete(self, key: str, if_version: int | None = None, *, durability: Durability | None = None) -> bool:
         """Remove a session; whether it was there. ``ConflictError`` as ``put``."""
-
-        def compute(doc: Document) -> tuple[Operation | None, bool]:
-            require_version(doc, if_version)
-            exists = doc.fields is not None
-            return (Delete(doc.key) if exists else None), exists
-
-        return self._change(key, compute, None, durability)[1]
+        return self._change(key, deleting(if_version), None, durability)[1]
 
     def _change(
         self,
         key: str,
-        compute: _Compute[T],
+        compute: Compute[T],
         timeout: float | None,
         durability: Durability | None,
         *,
@@ -227,7 +183,7 @@ class SessionStore(StoreReader):
         core.settle(committed, level, self._interval)
         return committed.version, result
 
-    def _compute_unlocked(self, doc: Document, compute: _Compute[T]) -> tuple[Operation | None, T]:
+    def _compute_unlocked(self, doc: Document, compute: Compute[T]) -> tuple[Operation | None, T]:
         mine = (threading.get_ident(), doc.key)
         if mine in self._tentative:
             raise reentrant(doc.key)

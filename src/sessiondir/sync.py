@@ -18,7 +18,7 @@ from sessiondir.clock import Clock
 from sessiondir.errors import DurabilityUnknown, StoreError
 from sessiondir.fs import FileSystem, range_request
 from sessiondir.journal import JournalFile
-from sessiondir.locks import Backoff, LockFile
+from sessiondir.lockfile import Backoff, LockFile
 from sessiondir.view import View
 
 _RECORD = struct.Struct("<QQI")
@@ -77,6 +77,10 @@ class SyncGroup:
                 if isinstance(exc, StoreError):
                     raise
                 raise _unknown(file, exc) from exc
+
+    def is_busy(self) -> bool:
+        """Whether a thread of this process is syncing."""
+        return self._turn.locked()
 
     def forget(self) -> None:
         """Keep no journal open."""

@@ -61,7 +61,7 @@ from sessiondir.fs import FileSystem
 from sessiondir.journal import Header
 from sessiondir.legacy import LegacyFile, legacy_signature, read_legacy
 from sessiondir.legacylock import LegacyLock
-from sessiondir.locks import LockFile, take_flock
+from sessiondir.lockfile import LockFile, take_flock
 from sessiondir.model import Document, Limits
 from sessiondir.opening import new_store_id
 from sessiondir.place import Place

@@ -8,7 +8,7 @@ from pathlib import Path
 from sessiondir.clock import SYSTEM_CLOCK, Clock
 from sessiondir.directory import StoreDirectory
 from sessiondir.fs import SYSTEM_FS, FileSystem
-from sessiondir.locks import LockFile
+from sessiondir.lockfile import LockFile
 
 
 class Place:

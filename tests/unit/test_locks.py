@@ -14,7 +14,8 @@ from support.seams import LeapingClock, RuledFileSystem
 from sessiondir import LockTimeout, ReentrantUpdate, layout
 from sessiondir.clock import SYSTEM_CLOCK
 from sessiondir.layout import KeyRef
-from sessiondir.locks import Backoff, ByteLock, HeldKeys, KeyLocks, take_flock
+from sessiondir.lockfile import Backoff, ByteLock, take_flock
+from sessiondir.locks import HeldKeys, KeyLocks
 
 A, B, C = KeyRef("a"), KeyRef("b"), KeyRef("c")
 

@@ -1,0 +1,248 @@
+"""Locks on files: the ``flock`` of a descriptor, bytes of the ``lock`` file, and how they are waited for.
+
+No wait is a blocking system call, so every wait is bounded. Nothing here is removed or
+left behind: the kernel frees a lock with its last descriptor.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import threading
+from collections.abc import Callable
+
+from sessiondir import layout
+from sessiondir.clock import Clock
+from sessiondir.directory import StoreDirectory
+from sessiondir.errors import UnsupportedFileSystem, storage_error
+from sessiondir.fs import HAS_OFD_LOCKS, LOCK_EX, LOCK_NB, LOCK_UN, OFD_SETLK, FileSystem, range_request
+
+_log = logging.getLogger("sessiondir")
+_SPINS = 30
+"""Tries of the commit lock before the first sleep: it is held for some ten microseconds."""
+_STRIPES = 256
+
+
+class Backoff:
+    """Waits between tries of a lock: none at first, then sleeps of ``first_s``, growing up to ``longest_s``.
+
+    Giving up the processor without sleeping is not among them: a process that yields goes to
+    the end of the run queue and may come back after many milliseconds.
+    """
+
+    __slots__ = ("_clock", "_longest_s", "_pause_s", "_spins")
+
+    def __init__(self, clock: Clock, longest_s: float, spins: int = 0, first_s: float = 50e-6) -> None:
+        self._clock = clock
+        self._longest_s = longest_s
+        self._pause_s = first_s
+        self._spins = spins
+
+    def wait(self) -> None:
+        """Wait a little longer than the last time."""
+        if self._spins > 0:
+            self._spins -= 1
+            return
+        self._clock.sleep(self.next_s())
+
+    def next_s(self) -> float:
+        """How long to sleep next, in seconds, for a caller who sleeps in his own way."""
+        pause_s = self._pause_s
+        self._pause_s = min(self._longest_s, pause_s * 1.3)
+        return pause_s
+
+
+def take_flock(
+    fs: FileSystem, clock: Clock, fd: int, timeout_s: float, meanwhile: Callable[[], None] | None = None
+) -> bool:
+    """Take the exclusive ``flock`` of ``fd`` within ``timeout_s``; False if it stayed busy.
+
+    ``meanwhile`` is called after each vain try: work that would else be done under the lock.
+    """
+    exclusive = LOCK_EX | LOCK_NB
+    try:
+        fs.flock(fd, exclusive)
+        return True
+    except BlockingIOError:
+        pass
+    deadline = clock.monotonic() + timeout_s
+    backoff = Backoff(clock, 0.001, _SPINS)
+    while True:
+        if meanwhile is not None:
+            meanwhile()
+        backoff.wait()
+        try:
+            fs.flock(fd, exclusive)
+            return True
+        except BlockingIOError:
+            if clock.monotonic() >= deadline:
+                return False
+
+
+class LockFile:
+    """The ``lock`` file: byte ranges as locks, and at its start the record of what is synced."""
+
+    def __init__(self, directory: StoreDirectory, clock: Clock) -> None:
+        self._directory = directory
+        self._fs = directory.fs
+        self._clock = clock
+        self._stripes: dict[int, int] = {}
+        self._named = threading.Lock()
+        self.path = directory.file_path(layout.LOCK)
+        self.fd = -1
+        self.open()
+
+    def open(self) -> None:
+        """Open the file, creating it if needed."""
+        try:
+            self.fd = self._directory.open_fd(layout.LOCK, os.O_RDWR, create=True)
+        except FileNotFoundError as exc:
+            raise storage_error(exc, self._directory.file_path(layout.LOCK), "create") from exc
+
+    def was_removed(self) -> bool:
+        """Whether the file has lost its name: then another process locks another file. One system call."""
+        return self._fs.fstat(self.fd).st_nlink == 0
+
+    def reopen_if_unlinked(self) -> None:
+        """Notice that somebody removed the lock file: two inodes would not exclude each other."""
+        try:
+            named = self._fs.stat(layout.LOCK, dir_fd=self._directory.fd, follow_symlinks=False)
+            ours = self._fs.fstat(self.fd)
+            if (named.st_dev, named.st_ino) == (ours.st_dev, ours.st_ino):
+                return
+        except FileNotFoundError:
+            pass
+        _log.warning("%s was removed or replaced; opened anew", self._directory.file_path(layout.LOCK))
+        old, self.fd = self.fd, -1
+        self.open()
+        self._fs.close(old)
+
+    def try_byte(self, position: int, request: bytes) -> bool:
+        """Take one byte without waiting."""
+        try:
+            if HAS_OFD_LOCKS:
+                self._fs.fcntl(self.fd, OFD_SETLK, request)
+            else:
+                self._fs.flock(self._stripe(position), LOCK_EX | LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def release_byte(self, position: int, request: bytes) -> None:
+        """Let one byte go."""
+        if self.fd < 0:
+            return  # a forked child: the lock is the parent's
+        if HAS_OFD_LOCKS:
+            self._fs.fcntl(self.fd, OFD_SETLK, request)
+        else:
+            self._fs.flock(self._stripe(position), LOCK_UN)
+
+    def _stripe(self, position: int) -> int:
+        # Store-wide locks have stripes of their own, below the key stripes.
+        number = position % _STRIPES + 16 if position >= 1 << 32 else position % 16
+        with self._named:
+            if number not in self._stripes:
+                name = f"{layout.LOCK}.{number}"
+                self._stripes[number] = self._directory.open_fd(name, os.O_RDWR, create=True)
+            return self._stripes[number]
+
+    def probe(self) -> None:
+        """Prove that two descriptors exclude each other here, or raise ``UnsupportedFileSystem``."""
+        path = self._directory.file_path(layout.LOCK)
+        second = self._directory.open_fd(layout.LOCK, os.O_RDWR)
+        try:
+            # A byte that no other probing process uses; process ids repeat in containers.
+            position = layout.PROBE_LOCKS_FROM + int.from_bytes(os.urandom(3), "big")
+            excluded = not HAS_OFD_LOCKS or self._excludes(second, position)
+            if self._try_flock(self.fd):
+                excluded = excluded and not self._try_flock(second)
+                self._fs.flock(self.fd, LOCK_UN)
+        except OSError as exc:
+            raise UnsupportedFileSystem(
+                f"{path}: locks do not work here ({exc.strerror}); keep the store on a local file system",
+                path=path,
+                reason=str(exc.strerror),
+            ) from exc
+        finally:
+            self._fs.close(second)
+        if not excluded:
+            raise UnsupportedFileSystem(
+                f"{path}: two descriptors got the same lock; keep the store on a local file system",
+                path=path,
+                reason="locks do not exclude",
+            )
+
+    def _excludes(self, second: int, position: int) -> bool:
+        request = range_request(position)
+        self._fs.fcntl(self.fd, OFD_SETLK, request)
+        try:
+            self._fs.fcntl(second, OFD_SETLK, request)
+        except BlockingIOError:
+            return True
+        finally:
+            self._fs.fcntl(self.fd, OFD_SETLK, range_request(position, unlock=True))
+        return False
+
+    def _try_flock(self, fd: int) -> bool:
+        try:
+            self._fs.flock(fd, LOCK_EX | LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Close all descriptors, which frees every lock held through them."""
+        fds = [fd for fd in (self.fd, *self._stripes.values()) if fd >= 0]
+        self.fd = -1
+        self._stripes.clear()
+        with contextlib.ExitStack() as closing:  # all of them, whichever fails
+            for fd in fds:
+                closing.callback(self._fs.close, fd)
+
+
+class ByteLock:
+    """A store-wide lock on one byte, for one thread of one process at a time."""
+
+    def __init__(self, file: LockFile, clock: Clock, position: int) -> None:
+        self._file = file
+        self._clock = clock
+        self._position = position
+        self._request = range_request(position)
+        self._release = range_request(position, unlock=True)
+        self._thread = threading.Lock()
+
+    def acquire(self, timeout_s: float) -> bool:
+        """Take the lock within ``timeout_s`` seconds (0: one try); False if it stayed busy."""
+        deadline = self._clock.monotonic() + timeout_s
+        if not (self._thread.acquire(timeout=timeout_s) if timeout_s > 0 else self._thread.acquire(False)):
+            return False
+        try:
+            backoff = Backoff(self._clock, 0.005)
+            while True:
+                if self._file.try_byte(self._position, self._request):
+                    if not self._file.was_removed():
+                        break
+                    self._file.reopen_if_unlinked()
+                elif self._clock.monotonic() >= deadline:
+                    self._thread.release()
+                    return False
+                else:
+                    backoff.wait()
+        except BaseException:
+            self._thread.release()
+            raise
+        return True
+
+    def is_busy(self) -> bool:
+        """Whether a thread of this process has it."""
+        return self._thread.locked()
+
+    def release(self) -> None:
+        """Let the lock go."""
+        try:
+            self._file.release_byte(self._position, self._release)
+        except OSError as exc:
+            _log.error("%s: a store-wide lock could not be released: %s", self._file.path, str(exc))
+        finally:
+            self._thread.release()
