@@ -150,19 +150,22 @@ class Committer:
                 if verify is not None:
                     verify()
                 start = self._view.end
-                version, size = self._append(file, start, text, expected, preallocate)
+                committed = self._append(file, start, text, expected, preallocate)
             finally:
                 self.unlock(file)
         except OSError as exc:
             if isinstance(exc, StoreError):
                 raise
             raise storage_error(exc, self._directory.path, "write") from exc
+        self._take_over(operations, committed, start)
+        return committed
+
+    def _take_over(self, operations: Sequence[Operation], committed: Committed, start: int) -> None:
         view = self._view
         with view.mutex:
             # If a reader of this process came first, the commit is noted like those of other processes.
-            if view.journal is file and view.end == start:
-                view.applied(version, operations, (version, start, size))
-        return Committed(version, file, start + size)
+            if view.journal is committed.journal and view.end == start:
+                view.applied(committed.version, operations, (committed.version, start, committed.end - start))
 
     def commit_at_once(self, operations: Sequence[Operation], expected: Mapping[str, int]) -> Committed | None:
         """As ``commit`` if nothing stands in the way at this moment; else None, and nothing was done.
@@ -183,27 +186,29 @@ class Committer:
             self.mutex.release()
             raise
         try:
-            return self._append_at_hand(file, operations, text, expected)
+            if not self._is_at_hand(file, expected):
+                return None
+            start = view.end
+            committed = self._append(file, start, text, expected, False)
         except OSError as exc:
             if isinstance(exc, StoreError):
                 raise
             raise storage_error(exc, self._directory.path, "write") from exc
         finally:
             self.unlock(file)
+        self._take_over(operations, committed, start)
+        return committed
 
-    def _append_at_hand(
-        self, file: JournalFile, operations: Sequence[Operation], text: bytes, expected: Mapping[str, int]
-    ) -> Committed | None:
+    def _is_at_hand(self, file: JournalFile, expected: Mapping[str, int]) -> bool:
+        """Catch up if that is quick; whether ``file`` can be appended to without reading a session file."""
         view = self._view
         if not view.mutex.acquire(False):
-            return None
+            return False
         try:
             ready = view.catch_up_if_little() and view.journal is file and not view.torn
-            if not ready or any(key not in view.cache.documents for key in expected):
-                return None
+            return ready and all(key in view.cache.documents for key in expected)
         finally:
             view.mutex.release()
-        return self._append(file, operations, text, expected, False)
 
     def _append(
         self,
@@ -212,8 +217,8 @@ class Committer:
         text: bytes,
         expected: Mapping[str, int],
         preallocate: bool,
-    ) -> tuple[int, int]:
-        """Write the line of a commit at ``start``; its version and its length in bytes."""
+    ) -> Committed:
+        """Write the line of a commit at ``start``."""
         view = self._view
         version = view.version
         with view.mutex:
@@ -237,7 +242,7 @@ class Committer:
                 limit=self._limits.commit_bytes,
             )
         file.append(line, start, preallocate=preallocate)
-        return version, len(line)
+        return Committed(version, file, start + len(line))
 
     def mend_tail(self, file: JournalFile) -> None:
         """Cut what a dead writer or a power cut left behind the content. Commit lock held."""
