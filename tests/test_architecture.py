@@ -27,7 +27,7 @@ ORDER = [
     # directories and durable writes
     "durable", "directory", "quarantine",
     # one on-disk thing each
-    "state", "journal", "entries", "lockfile", "locks",
+    "state", "journal", "entries", "lockfile", "turns", "locks",
     # finding, reading, writing, levelling
     "opening", "cache", "follower", "view", "sync", "commit", "checkpoint", "core", "registry",
     # reading many, following, checking

@@ -284,13 +284,16 @@ def decode_fields(data: bytes) -> Fields:
 
     Raises ``DecodeError`` when ``data`` is not one JSON object; O(len(data)).
     """
-    return {name: field_from_raw(raw) for name, raw in split_object(data).items()}
+    return fields_from_raw(split_object(data))
 
 
-def field_from_raw(raw: bytes) -> Any:
-    """A field's value from its JSON text."""
-    value = decode(raw)
-    return _encode_plain(value) if isinstance(value, (dict, list)) else value
+def fields_from_raw(members: Mapping[str, bytes | msgspec.Raw]) -> Fields:
+    """Fields from the JSON text of each value."""
+    fields: Fields = {}
+    for name, raw in members.items():
+        value = decode(bytes(raw))
+        fields[name] = _encode_plain(value) if isinstance(value, (dict, list)) else value
+    return fields
 
 
 def indent(data: bytes) -> bytes:

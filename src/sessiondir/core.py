@@ -180,7 +180,7 @@ class Core:
             lock_file.close()
             raise
         view = self.view
-        self.keys = KeyLocks(lock_file, self.clock)
+        self.keys = KeyLocks(lock_file, self.clock, view.freshen)
         self.committer = Committer(self.fs, self.clock, self.directory, view, self.limits)
         self.sync = SyncGroup(self.fs, self.clock, view, lock_file)
         self.checkpointer = Checkpointer(

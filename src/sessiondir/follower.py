@@ -16,13 +16,15 @@ import logging
 import threading
 from collections.abc import Callable
 
-from sessiondir import journal, layout
+from msgspec import Raw
+
+from sessiondir import codec, journal, layout
 from sessiondir.cache import DocumentCache
 from sessiondir.directory import StoreDirectory
 from sessiondir.entries import SessionFiles
 from sessiondir.errors import FormatTooNew, StoreError, storage_error
 from sessiondir.journal import PEEK_BYTES, DamagedLine, JournalFile, Line, key_text
-from sessiondir.model import Document, Operation, Patch, apply_operation
+from sessiondir.model import Document, Operation, Patch, apply_operation, patch_document
 from sessiondir.state import State, read_state
 
 _log = logging.getLogger("sessiondir")
@@ -226,29 +228,62 @@ class JournalFollower:
             for at, line in journal.lines_with(data, key_text(key))
         ]
 
-    def _note(self, key: str) -> list[Position]:
-        """Move a session's places from the backlog to ``pending``."""
-        places = self._in_backlog(key)
+    def _note(self, key: str) -> list[Line]:
+        """Move a session's places from the backlog to ``pending``; the lines that stand there."""
+        text = key_text(key)
+        start = max(self._touched.get(text, self.end), self.backlog_from)
+        if b"\\" not in text:  # else other sessions may share the text
+            self._touched.pop(text, None)
+        file = self.journal
+        if start >= self.end or file is None:
+            return []
+        data = journal.read_range(self._fs, file.fd, start, self.end)
+        places, lines = [], []
+        for at, part in journal.lines_with(data, text):
+            line = self._parse(file, part, start + at)
+            if line is not None:
+                places.append((line.version, start + at, len(part)))
+                lines.append(line)
+        # Own commits may get noted twice; replay looks at each place once.
         if places:
-            known = self.pending.setdefault(key, [])
-            known += set(places).difference(known)
-        if b"\\" not in key_text(key):  # else other sessions may share the text
-            self._touched.pop(key_text(key), None)
-        return places
+            self.pending.setdefault(key, []).extend(places)
+        return lines
 
     def _cached(self, key: str) -> Document | None:
         """The cached document, with what the backlog has of it."""
         doc = self.cache.get(key)
         if doc is None or not self._touched or key_text(key) not in self._touched:
             return doc
-        places = self._note(key)
-        file = self.journal
-        assert file is not None
-        for version, offset, length in places:
-            line = self._parse(file, self._fs.pread(file.fd, length, offset), offset)
-            if doc is not None and line is not None and doc.version < version:
-                self._apply_to_cached(doc, line)
-                doc = self.cache.get(key)
+        self._bring_up(doc, self._note(key))
+        return self.cache.get(key)
+
+    def _bring_up(self, doc: Document, lines: list[Line]) -> None:
+        """Apply lines to a cached document; patches that follow each other are applied as one."""
+        run: dict[str, Raw] = {}
+        version = doc.version
+        try:
+            for line in lines:
+                if line.version <= version:
+                    continue
+                set_ = line.plain_patch(doc.key, version) if doc.fields is not None else None
+                if set_ is not None:
+                    run.update(set_)
+                    version = line.version
+                else:
+                    doc = self._with_line(_patched(doc, version, run), line)
+                    run, version = {}, doc.version
+            doc = _patched(doc, version, run)
+        except (DamagedLine, FormatTooNew):
+            # Whoever asks for this session is told; the others must not suffer.
+            self.cache.drop(doc.key)
+        else:
+            self.cache.put(doc)
+
+    def _with_line(self, doc: Document, line: Line) -> Document:
+        """A document with what a line does to it."""
+        for operation in line.operations():
+            if operation.key == doc.key and self._follows(doc, operation):
+                doc = apply_operation(doc, operation, line.version)
         return doc
 
     def _apply_text(self, file: JournalFile, text: bytes, offset: int) -> None:
@@ -311,19 +346,8 @@ class JournalFollower:
             if doc is None:
                 cache.tell(key)
             elif doc.version < version:
-                self._apply_to_cached(doc, line)
+                self._bring_up(doc, [line])
         self.version = max(self.version, version)
-
-    def _apply_to_cached(self, doc: Document, line: Line) -> None:
-        try:
-            for operation in line.operations():
-                if operation.key == doc.key and self._follows(doc, operation):
-                    doc = apply_operation(doc, operation, line.version)
-        except (DamagedLine, FormatTooNew):
-            # Whoever asks for this session is told; the others must not suffer.
-            self.cache.drop(doc.key)
-        else:
-            self.cache.put(doc)
 
     def _follow(self, name: str, finished: JournalFile) -> JournalFile | None:
         try:
@@ -400,3 +424,13 @@ class JournalFollower:
             return True
         # A file of another program carries no version: what it counts as is settled by the state file.
         return doc.version <= self._files.default_version
+
+
+def _patched(doc: Document, version: int, run: dict[str, Raw]) -> Document:
+    """``doc`` with a run of patches up to ``version``."""
+    if not run:
+        return doc
+    try:
+        return patch_document(doc, version, codec.fields_from_raw(run), ())
+    except codec.DecodeError as exc:
+        raise DamagedLine(str(exc)) from exc

@@ -12,10 +12,14 @@ import os
 import struct
 from collections.abc import Callable
 
+_RANGE = struct.Struct("hhqqi4x")
 _FULL_SYNC: int | None = getattr(fcntl, "F_FULLFSYNC", None)
 
 OFD_SETLK: int = getattr(fcntl, "F_OFD_SETLK", -1)
 """The ``fcntl`` command that takes or releases a byte range for an open file description."""
+
+OFD_GETLK: int = getattr(fcntl, "F_OFD_GETLK", -1)
+"""The ``fcntl`` command that asks who would be in the way of such a lock."""
 
 HAS_OFD_LOCKS = OFD_SETLK >= 0
 """Whether this platform has open-file-description byte-range locks (Linux does)."""
@@ -23,9 +27,15 @@ HAS_OFD_LOCKS = OFD_SETLK >= 0
 LOCK_EX, LOCK_UN, LOCK_NB = fcntl.LOCK_EX, fcntl.LOCK_UN, fcntl.LOCK_NB
 
 
-def range_request(position: int, *, unlock: bool = False) -> bytes:
+def range_request(position: int, *, unlock: bool = False, shared: bool = False) -> bytes:
     """The ``struct flock`` asking for (or releasing) one byte at ``position``."""
-    return struct.pack("hhqqi4x", fcntl.F_UNLCK if unlock else fcntl.F_WRLCK, os.SEEK_SET, position, 1, 0)
+    kind = fcntl.F_UNLCK if unlock else fcntl.F_RDLCK if shared else fcntl.F_WRLCK
+    return _RANGE.pack(kind, os.SEEK_SET, position, 1, 0)
+
+
+def is_free(answer: bytes) -> bool:
+    """Whether the answer to ``OFD_GETLK`` says that nobody is in the way."""
+    return bool(_RANGE.unpack(answer)[0] == fcntl.F_UNLCK)
 
 
 def _full_sync(fd: int) -> None:

@@ -95,14 +95,19 @@ class Line(msgspec.Struct):
         except codec.DecodeError as exc:
             raise DamagedLine(str(exc)) from exc
 
+    def plain_patch(self, key: str, base: int) -> dict[str, msgspec.Raw] | None:
+        """What the line sets, if all it does is to set fields of this session at version ``base``."""
+        op = self.ops[0] if len(self.ops) == 1 else None
+        if op is None or op.op != "patch" or op.key != key or op.base != base or op.unset:
+            return None
+        return op.set or {}
+
 
 def _operation(op: _Op) -> Operation:
-    from_raw = codec.field_from_raw
     if op.op == "patch":
-        set_ = {name: from_raw(bytes(raw)) for name, raw in (op.set or {}).items()}
-        return Patch(op.key, set_, tuple(op.unset or ()), op.base)
+        return Patch(op.key, codec.fields_from_raw(op.set or {}), tuple(op.unset or ()), op.base)
     if op.op == "put":
-        return Put(op.key, {name: from_raw(bytes(raw)) for name, raw in (op.entry or {}).items()})
+        return Put(op.key, codec.fields_from_raw(op.entry or {}))
     if op.op == "delete":
         return Delete(op.key)
     # Skipping what we do not know would give wrong entries without a word.

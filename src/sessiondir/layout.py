@@ -40,6 +40,7 @@ SYNC_RECORD_AT: Final = 0
 SYNC_LOCK_AT: Final = 1 << 20
 CHECKPOINT_LOCK_AT: Final = (1 << 20) + 1
 PROBE_LOCKS_FROM: Final = 1 << 24
+WAIT_MARKS_FROM: Final = 1 << 62
 _KEY_LOCKS_FROM: Final = 1 << 32
 
 
@@ -153,7 +154,7 @@ def is_temporary(name: str) -> bool:
 class KeyRef:
     """A session key under the store's rule, with its lock requests made ready."""
 
-    __slots__ = ("key", "lock", "position", "unlock")
+    __slots__ = ("key", "lock", "position", "turn_ends", "unlock")
 
     def __init__(self, key: str) -> None:
         self.key = key
@@ -162,3 +163,4 @@ class KeyRef:
         self.position = _KEY_LOCKS_FROM + (int.from_bytes(digest, "big") >> 3)
         self.lock = fs.range_request(self.position)
         self.unlock = fs.range_request(self.position, unlock=True)
+        self.turn_ends = 0.0

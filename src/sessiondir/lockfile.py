@@ -16,7 +16,17 @@ from sessiondir import layout
 from sessiondir.clock import Clock
 from sessiondir.directory import StoreDirectory
 from sessiondir.errors import UnsupportedFileSystem, storage_error
-from sessiondir.fs import HAS_OFD_LOCKS, LOCK_EX, LOCK_NB, LOCK_UN, OFD_SETLK, FileSystem, range_request
+from sessiondir.fs import (
+    HAS_OFD_LOCKS,
+    LOCK_EX,
+    LOCK_NB,
+    LOCK_UN,
+    OFD_GETLK,
+    OFD_SETLK,
+    FileSystem,
+    is_free,
+    range_request,
+)
 
 _log = logging.getLogger("sessiondir")
 _SPINS = 30
@@ -137,6 +147,15 @@ class LockFile:
             self._fs.fcntl(self.fd, OFD_SETLK, request)
         else:
             self._fs.flock(self._stripe(position), LOCK_UN)
+
+    def share_byte(self, position: int) -> None:
+        """Hold one byte together with others; not where there are no such locks."""
+        if HAS_OFD_LOCKS:
+            self._fs.fcntl(self.fd, OFD_SETLK, range_request(position, shared=True))
+
+    def is_taken(self, position: int) -> bool:
+        """Whether another process holds or shares the byte; False where that cannot be told."""
+        return HAS_OFD_LOCKS and not is_free(self._fs.fcntl(self.fd, OFD_GETLK, range_request(position)))
 
     def _stripe(self, position: int) -> int:
         # Store-wide locks have stripes of their own, below the key stripes.

@@ -15,14 +15,16 @@ import logging
 import os
 import threading
 from collections import deque
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, NamedTuple, Protocol
 
 from sessiondir.clock import Clock
 from sessiondir.errors import LockTimeout, ReentrantUpdate, StoreError, storage_error
 from sessiondir.layout import KeyRef
-from sessiondir.lockfile import Backoff, LockFile
+from sessiondir.lockfile import LockFile
 from sessiondir.procfs import find_holder
+from sessiondir.turns import TURN_S, Turns
 
 _log = logging.getLogger("sessiondir")
 _LOOK_S = 0.01
@@ -64,16 +66,19 @@ class KeyLocks:
     """Queueing for sessions, over threads, asyncio tasks and processes.
 
     An owner is a thread (its ``get_ident``) or a ``TaskOwner``. Threads call ``acquire``;
-    for tasks the same steps are here one by one, and none of them waits.
+    for tasks the same steps are here one by one, and none of them waits. ``meanwhile`` is
+    called with the key after each vain try: work that would else be done under the lock.
     """
 
-    def __init__(self, file: LockFile, clock: Clock) -> None:
+    def __init__(self, file: LockFile, clock: Clock, meanwhile: Callable[[str], None] = lambda _key: None) -> None:
         self._file = file
         self._clock = clock
+        self._meanwhile = meanwhile
         self._holders: dict[str, tuple[object, float]] = {}
         """Session to the owner in this process that holds it, and since when."""
         self._queues: dict[str, _Queue] = {}
         self._looked = -_LOOK_S
+        self._turns = Turns(file, clock)
         self._mutex = threading.Lock()
 
     def acquire(self, ref: KeyRef, timeout_s: float) -> None:
@@ -88,6 +93,8 @@ class KeyLocks:
         if self._holders.setdefault(ref.key, mine) is not mine:
             self._wait_for_thread(ref, mine, timeout_s)
         try:
+            if started > ref.turn_ends and timeout_s > 0:
+                self._turns.give_way(ref, started)
             if not self._file.try_byte(ref.position, ref.lock) or (
                 started - self._looked >= _LOOK_S and self._was_removed(started)
             ):
@@ -248,17 +255,22 @@ class KeyLocks:
 
     def _wait_for_process(self, ref: KeyRef, started: float, timeout_s: float) -> None:
         self._file.reopen_if_unlinked()
-        backoff = Backoff(self._clock, 0.002)
-        deadline = started + timeout_s
-        while True:
-            if self._file.try_byte(ref.position, ref.lock):
-                if not self._file.was_removed():
-                    return
-                self._file.reopen_if_unlinked()
-            elif self._clock.monotonic() >= deadline:
-                raise self.process_timeout(ref, started)
-            else:
-                backoff.wait()
+        self._turns.mark(ref)
+        try:
+            while True:
+                if self._file.try_byte(ref.position, ref.lock):
+                    if not self._file.was_removed():
+                        ref.turn_ends = self._clock.monotonic() + TURN_S
+                        return
+                    self._file.reopen_if_unlinked()
+                    continue
+                waited_s = self._clock.monotonic() - started
+                if waited_s >= timeout_s:
+                    raise self.process_timeout(ref, started)
+                self._meanwhile(ref.key)
+                self._clock.sleep(self._turns.pause_s(waited_s))
+        finally:
+            self._turns.unmark(ref)
 
     @staticmethod
     def _timeout(key: str, pid: int | None, holder: str, held_s: float | None, waited_s: float) -> LockTimeout:

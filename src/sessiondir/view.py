@@ -8,6 +8,7 @@ commit lock.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Iterable
 
@@ -53,6 +54,12 @@ class View(JournalFollower):
         if doc is not None:
             doc.recent = True
         return doc
+
+    def freshen(self, key: str) -> None:
+        """Bring a cached document up to date, if this can be done now; for who waits for its session."""
+        with self.mutex, contextlib.suppress(StoreError):  # whoever asks for the session is told
+            self.catch_up()
+            self._cached(key)
 
     def peek(self, key: str) -> Document:
         """As ``load``, but leaves the cache alone: for reading many sessions once."""
