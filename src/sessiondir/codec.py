@@ -179,29 +179,28 @@ def to_fields(entry: Mapping[str, Any]) -> Fields:
     return fields
 
 
-def same(stored: Any, name: str, value: Any) -> bool:
-    """Whether ``value`` equals what a field holds, as JSON (``1``, ``1.0`` and ``true`` differ)."""
-    if type(stored) is not bytes:
-        return value is stored or (type(value) is type(stored) and bool(value == stored))
-    if type(value) not in _CONTAINERS and not isinstance(value, (dict, list, tuple, Mapping)):
+def _is_encoded(value: Any, stored: bytes) -> bool:
+    """Whether ``value`` is certainly what ``stored`` is the JSON of."""
+    if type(value) is not dict and type(value) is not list:
         return False
     try:
-        if _encoder.encode(value) == stored:
-            return True
+        return _encoder.encode(value) == stored
     except (msgspec.MsgspecError, TypeError, ValueError, RecursionError):
-        pass  # encode() below finds the reason, or another way
-    data = encode(value, name)
-    # Other bytes may still be an equal value: the order of members carries no meaning.
-    return data == stored or _same_json(decode(stored), decode(data))
+        return False
 
 
-def _same_json(left: Any, right: Any) -> bool:
+def _same_json(left: bytes, right: bytes) -> bool:
+    """Whether two JSON texts are the same value: the order of members carries no meaning."""
+    return _same_value(decode(left), decode(right))
+
+
+def _same_value(left: Any, right: Any) -> bool:
     if type(left) is not type(right):
         return False
     if isinstance(left, dict):
-        return left.keys() == right.keys() and all(_same_json(left[name], right[name]) for name in left)
+        return left.keys() == right.keys() and all(_same_value(left[name], right[name]) for name in left)
     if isinstance(left, list):
-        return len(left) == len(right) and all(map(_same_json, left, right))
+        return len(left) == len(right) and all(map(_same_value, left, right))
     return bool(left == right)
 
 
@@ -217,10 +216,12 @@ def difference(fields: Fields, entry: Mapping[str, Any]) -> tuple[Fields, tuple[
             set_.update(to_fields({name: value}))
             continue
         # Scalars are shared with the copy that the caller was given, so most are told by identity.
-        if value is not stored and not same(stored, name, value):
-            new = to_value(name, value)
-            if type(new) is not type(stored) or new != stored:  # a relative of the type may be equal after all
-                set_[name] = new
+        if value is stored or (type(stored) is bytes and _is_encoded(value, stored)):
+            continue
+        new = to_value(name, value)
+        if type(new) is type(stored) and (new == stored or (type(new) is bytes and _same_json(new, stored))):
+            continue
+        set_[name] = new
     if len(entry) - added == len(fields):
         return set_, ()
     return set_, tuple(name for name in fields if name not in entry)

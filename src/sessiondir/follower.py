@@ -229,25 +229,27 @@ class JournalFollower:
         ]
 
     def _note(self, key: str) -> list[Line]:
-        """Move a session's places from the backlog to ``pending``; the lines that stand there."""
+        """Copy a session's places from the backlog to ``pending``; the lines that stand there."""
         text = key_text(key)
         start = max(self._touched.get(text, self.end), self.backlog_from)
-        if b"\\" not in text:  # else other sessions may share the text
-            self._touched.pop(text, None)
         file = self.journal
-        if start >= self.end or file is None:
-            return []
-        data = journal.read_range(self._fs, file.fd, start, self.end)
         places, lines = [], []
-        for at, part in journal.lines_with(data, text):
-            line = self._parse(file, part, start + at)
-            if line is not None:
-                places.append((line.version, start + at, len(part)))
-                lines.append(line)
+        if start < self.end and file is not None:
+            data = journal.read_range(self._fs, file.fd, start, self.end)
+            for at, part in journal.lines_with(data, text):
+                line = self._parse(file, part, start + at)
+                if line is not None:
+                    places.append((line.version, start + at, len(part)))
+                    lines.append(line)
         # Own commits may get noted twice; replay looks at each place once.
         if places:
             self.pending.setdefault(key, []).extend(places)
         return lines
+
+    def _untouch(self, key: str) -> None:
+        """Take a session off the backlog, once its places are in ``pending`` and its cached document is current."""
+        if b"\\" not in key_text(key):  # else other sessions may share the text
+            self._touched.pop(key_text(key), None)
 
     def _cached(self, key: str) -> Document | None:
         """The cached document, with what the backlog has of it."""
@@ -255,6 +257,7 @@ class JournalFollower:
         if doc is None or not self._touched or key_text(key) not in self._touched:
             return doc
         self._bring_up(doc, self._note(key))
+        self._untouch(key)
         return self.cache.get(key)
 
     def _bring_up(self, doc: Document, lines: list[Line]) -> None:

@@ -111,6 +111,7 @@ class View(JournalFollower):
     def _keep(self, doc: Document) -> None:
         self._note(doc.key)  # all of the backlog is in it now; when it was dropped, reading needs these places
         self.cache.put(doc)
+        self._untouch(doc.key)
 
     def listen(self, listener: Listener) -> None:
         """Have ``listener`` called for every change from now on. Mutex held."""
