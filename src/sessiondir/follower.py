@@ -247,7 +247,7 @@ class JournalFollower:
         return lines
 
     def _untouch(self, key: str) -> None:
-        """Take a session off the backlog, once its places are in ``pending`` and its cached document is current."""
+        """Take a session off the backlog, once its places are noted and its cached document is current."""
         if b"\\" not in key_text(key):  # else other sessions may share the text
             self._touched.pop(key_text(key), None)
 
