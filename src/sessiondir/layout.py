@@ -30,7 +30,7 @@ _HASHED = re.compile(r"session-hash-[A-Za-z0-9_-]{43}\.json\Z")
 _PLAIN = re.compile(r"session-([A-Za-z0-9_-]+)\.json\Z")
 
 # What String.prototype.trim removes; Python's strip() also takes 0x1C-0x1F and 0x85 and leaves U+FEFF.
-_JS_BLANKS: Final = (
+JS_BLANKS: Final = (
     "\t\n\v\f\r \u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
     "\u2028\u2029\u202f\u205f\u3000\ufeff"
 )
@@ -46,7 +46,7 @@ _KEY_LOCKS_FROM: Final = 1 << 32
 
 def js_trim(text: str) -> str:
     """``text`` without the blanks that JavaScript's ``trim`` removes."""
-    return text.strip(_JS_BLANKS)
+    return text.strip(JS_BLANKS)
 
 
 def store_path(path: str | os.PathLike[str]) -> tuple[str, str]:

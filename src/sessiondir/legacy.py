@@ -16,10 +16,10 @@ import os
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from sessiondir import codec, jsjson, layout
-from sessiondir.errors import InvalidKey, storage_error
+from sessiondir.errors import CorruptFile, InvalidKey, storage_error
 from sessiondir.fs import FileSystem
 from sessiondir.model import Document, Limits
 
@@ -31,7 +31,8 @@ LegacyStatus = Literal["missing", "empty", "invalid", "usable"]
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _READ_TRIES = 5
 _BLANK_LIMIT = 1 << 16
-_OLD_NAMES = (("channel", "provider"), ("lastChannel", "lastProvider"), ("groupChannel", "room"))
+OLD_NAMES: Final = (("channel", "provider"), ("lastChannel", "lastProvider"), ("groupChannel", "room"))
+"""Fields that old releases called otherwise: today's name, and theirs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +99,25 @@ def read_legacy(fs: FileSystem, path: str, limits: Limits) -> LegacyFile:
     if isinstance(found, LegacyFile):
         return found
     return _Reading(path, limits, *found).parse()
+
+
+def read_legacy_bytes(fs: FileSystem, path: str, limits: Limits) -> bytes | None:
+    """The bytes of a legacy file, not understood yet; None if there is no file.
+
+    Raises ``CorruptFile`` for what is no regular file or above the limit, ``UnreadableFile`` as
+    ``read_legacy``. Follows no link, takes no lock.
+    """
+    try:
+        found = _read_bytes(fs, path, limits)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as exc:
+        raise storage_error(exc, path, "read") from exc
+    if isinstance(found, LegacyFile):
+        raise CorruptFile(
+            f"{path}: {found.reason}; it was left unchanged, run: sessiondir check", path=path, reason=found.reason
+        )
+    return found[0]
 
 
 def _read_bytes(fs: FileSystem, path: str, limits: Limits) -> tuple[bytes, Signature] | LegacyFile:
@@ -236,7 +256,7 @@ class _Reading:
             raise _Unusable(f"not JSON (in the entry of {_shown(name)}: {exc})") from exc
         except RecursionError as exc:
             raise _Unusable(f"the entry of {_shown(name)} is nested too deeply") from exc
-        _rename_old_fields(fields)
+        rename_old_fields(fields)
         return fields
 
     def _drop(self, name: str, reason: str) -> None:
@@ -263,9 +283,9 @@ class _Reading:
         )
 
 
-def _rename_old_fields(fields: dict[str, Any]) -> None:
-    """The renames that the legacy program applies to every entry it loads."""
-    for new, old in _OLD_NAMES:
+def rename_old_fields(fields: dict[str, Any]) -> None:
+    """Give old fields today's names, in place, as the legacy program does with every entry it loads."""
+    for new, old in OLD_NAMES:
         if not isinstance(fields.get(new), str) and isinstance(fields.get(old), str):
             fields[new] = fields.pop(old)
     fields.pop("room", None)
