@@ -11,10 +11,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from benchmarks import contention, growth, holder, place, report
+from benchmarks import contention, growth, holder, hot, place, report
 from benchmarks.workers import Workers, WorkersFailed
 
-PARTS = ("contention", "growth", "holder")
+PARTS = ("contention", "growth", "holder", "hot")
 _RESULTS = Path(__file__).resolve().parent / "results"
 
 
@@ -91,6 +91,8 @@ def _measure(options: argparse.Namespace, where: place.Place, workers: Workers, 
     if "holder" in options.part:
         seconds = 0.5 if options.quick else 3.0
         results["holder"] = holder.measure(workers, where.path, seconds, progress)
+    if "hot" in options.part:
+        results["hot"] = hot.measure(where.path, (1_000,) if options.quick else (1_000, 10_000), progress)
     results["machine"]["load_after"] = round(os.getloadavg()[0], 2)
     progress("done")
     return results

@@ -13,6 +13,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from benchmarks import hot
+
 _ROOT = Path(__file__).resolve().parent.parent
 _NAMES = {"sessiondir": "sessiondir", "sqlite": "SQLite"}
 _NOTES = """\
@@ -78,6 +80,11 @@ def render(results: dict[str, Any]) -> str:
         ),
         ("bytes", "Bytes added to the journal, entry of 230 KB", _bytes),
         ("holder", "Others' updates while one process sits in a callback on one session", _holder),
+        (
+            "hot",
+            "At every message: median microseconds by a hot path, a whole-store save, and a rewritten JSON file",
+            _hot,
+        ),
     ):
         if part in results:
             parts += [title, "", draw(results[part]), ""]
@@ -126,6 +133,10 @@ def _growth(rows: Sequence[dict[str, Any]]) -> str:
 
 def _bytes(found: dict[str, int]) -> str:
     return table(["", "bytes"], [[name.replace("_", " "), f"{value:,}"] for name, value in found.items()])
+
+
+def _hot(rows: Sequence[dict[str, Any]]) -> str:
+    return table(["", "sessions", "hot path", "whole store", "file", "whole / hot"], hot.draw_rows(rows))
 
 
 def _holder(rows: Sequence[dict[str, Any]]) -> str:
