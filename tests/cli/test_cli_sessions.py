@@ -115,8 +115,9 @@ def test_long_keys() -> None:
 def test_flags() -> None:
     """11.1: what is set, in order; what JavaScript takes for false is not."""
     row = {
-        "thinkingLevel": "low", "verboseLevel": "", "reasoningLevel": "on", "elevatedLevel": "ask", "responseUsage": "full",
-        "groupActivation": "always", "systemSent": True, "abortedLastRun": 1, "sessionId": "s",
+        "thinkingLevel": "low", "verboseLevel": "", "reasoningLevel": "on", "elevatedLevel": "ask",
+        "responseUsage": "full", "groupActivation": "always", "systemSent": True, "abortedLastRun": 1,
+        "sessionId": "s",
     }  # fmt: skip
     assert session_rows.flags_text(row) == (
         "think:low reasoning:on elev:ask usage:full activation:always system aborted id:s"

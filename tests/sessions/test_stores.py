@@ -385,6 +385,13 @@ def test_preserving_acp_data(before: Any, after: Any, allow: list[str], kept: li
     assert [key for key, entry in after.items() if entry and entry.get("acp") is not None] == kept
 
 
+def test_a_new_acp_block_is_kept() -> None:
+    """6: only what was lost comes back; whoever writes another block means it."""
+    entries = {"a": {"acp": {"backend": "other"}, "n": 1}}
+    preserve_acp({"a": ACP}, entries)
+    assert entries == {"a": {"acp": {"backend": "other"}, "n": 1}}
+
+
 def test_normalising_a_mapping_keeps_what_is_no_object() -> None:
     """2.6: null and odd entries stand as they are, and the mapping is as before."""
     entries = {"a": None, "b": 5, "c": {"room": 1}, "d": []}
