@@ -11,10 +11,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from benchmarks import contention, growth, holder, place, report
+from benchmarks import contention, growth, holder, place, report, transcripts
 from benchmarks.workers import Workers, WorkersFailed
 
-PARTS = ("contention", "growth", "holder")
+PARTS = ("contention", "growth", "holder", "transcripts")
 _RESULTS = Path(__file__).resolve().parent / "results"
 
 
@@ -91,6 +91,9 @@ def _measure(options: argparse.Namespace, where: place.Place, workers: Workers, 
     if "holder" in options.part:
         seconds = 0.5 if options.quick else 3.0
         results["holder"] = holder.measure(workers, where.path, seconds, progress)
+    if "transcripts" in options.part:
+        sizes = (1, 50) if options.quick else (1, 100, 800)
+        results["transcripts"] = transcripts.measure(where.path, options.seconds, sizes, progress)
     results["machine"]["load_after"] = round(os.getloadavg()[0], 2)
     progress("done")
     return results
