@@ -19,7 +19,7 @@ from sessiondir.errors import (
     translated,
 )
 from sessiondir.fs import LOCK_UN, FileSystem
-from sessiondir.locks import take_flock
+from sessiondir.lockfile import take_flock
 from sessiondir.model import Durability
 from sessiondir.procfs import require_local
 
