@@ -11,10 +11,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from benchmarks import contention, growth, holder, hot, place, report
+from benchmarks import contention, growth, holder, hot, place, report, transcripts
 from benchmarks.workers import Workers, WorkersFailed
 
-PARTS = ("contention", "growth", "holder", "hot")
+PARTS = ("contention", "growth", "holder", "hot", "transcripts")
 _RESULTS = Path(__file__).resolve().parent / "results"
 
 
@@ -93,6 +93,9 @@ def _measure(options: argparse.Namespace, where: place.Place, workers: Workers, 
         results["holder"] = holder.measure(workers, where.path, seconds, progress)
     if "hot" in options.part:
         results["hot"] = hot.measure(where.path, (1_000,) if options.quick else (1_000, 10_000), progress)
+    if "transcripts" in options.part:
+        sizes = (1, 50) if options.quick else (1, 100, 800)
+        results["transcripts"] = transcripts.measure(where.path, options.seconds, sizes, progress)
     results["machine"]["load_after"] = round(os.getloadavg()[0], 2)
     progress("done")
     return results

@@ -85,6 +85,7 @@ def render(results: dict[str, Any]) -> str:
             "At every message: median microseconds by a hot path, a whole-store save, and a rewritten JSON file",
             _hot,
         ),
+        ("transcripts", "Transcripts: microseconds an append of 1 KB, and the last 50 records", _transcripts),
     ):
         if part in results:
             parts += [title, "", draw(results[part]), ""]
@@ -154,6 +155,22 @@ def _holder(rows: Sequence[dict[str, Any]]) -> str:
                 ]
             )
     return table(["store", "", "updates from", "P50", "P99", "worst", "updates"], lines)
+
+
+def _transcripts(found: dict[str, Any]) -> str:
+    lines = []
+    for row in found["append"]:
+        for name in ("sessiondir", "plain"):
+            figures = [f"{row[name][what]:,.1f}" for what in ("p50_us", "p99_us", "max_us")]
+            lines.append([f"append, {row['durability']}, to {row['megabytes']} MB", name, *figures, ""])
+    shared = found["shared"]
+    figures = [f"{shared[what]:,.1f}" for what in ("p50_us", "p99_us", "max_us")]
+    told = f"{shared['per_s']:,.0f} appends/s, fairness {shared['fairness']:.2f}"
+    lines.append(["append, process, 20 processes on one", "sessiondir", *figures, told])
+    for row in found["tail"]:
+        memory = f"{row['resident_kb'] / 1024:,.1f} MB resident"
+        lines.append([f"last 50 of {row['megabytes']} MB", "sessiondir", f"{row['tail_us']:,.1f}", "", "", memory])
+    return table(["", "", "P50", "P99", "worst", ""], lines)
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -42,7 +42,11 @@ ORDER = [
     "sessions/keybuild", "sessions/canonical", "sessions/numbers", "sessions/acp", "sessions/lookup",
     "sessions/changes", "sessions/hot", "sessions/whole", "sessions/json5", "sessions/state",
     "sessions/summary", "sessions/recipients", "sessions/combined", "sessions/depth", "sessions/__init__",
-    "sessions", "targets", "transcripts", "maintenance", "migration", "aio",
+    "sessions", "targets",
+    "transcripts/names", "transcripts/records", "transcripts/lines", "transcripts/zstd", "transcripts/handle",
+    "transcripts/reader", "transcripts/appending", "transcripts/archives", "transcripts/transcript",
+    "transcripts/folder", "transcripts/messages", "transcripts/summary", "transcripts/__init__",
+    "maintenance", "migration", "aio",
 ]  # fmt: skip
 FILE_CALLS = {
     "open", "read", "write", "pread", "pwrite", "readv", "writev", "close", "dup", "dup2", "fstat", "stat",
@@ -67,7 +71,10 @@ MAY_WRITE = {
         "journal": "appending a commit",
         "sync": "the record of what is synced",
     },
-    "ftruncate": {"journal": "cutting a torn tail, and giving up room that could not be reserved"},
+    "ftruncate": {
+        "journal": "cutting a torn tail, and giving up room that could not be reserved",
+        "transcripts/appending": "cutting off what could not be appended whole, and taking a record back",
+    },
     "rename": {
         "durable": "replacing a file",
         "entries": "several session files with one sync",
@@ -76,6 +83,7 @@ MAY_WRITE = {
         "takeover": "putting a store in place of a legacy file",
         "handback": "putting a legacy file in place of a store",
         "legacylock": "the lock that the legacy program understands",
+        "transcripts/archives": "setting a transcript aside and bringing it back",
     },
     "link": {
         "legacylock": "the lock that the legacy program understands",
@@ -88,6 +96,8 @@ WRITING_CALLS = {
 }  # fmt: skip
 WRITES_NOTHING = {
     "view", "snapshot", "watch", "check", "legacy", "transaction", "changes", "info", "store", "codec", "layout",
+    "transcripts/names", "transcripts/records", "transcripts/lines", "transcripts/reader", "transcripts/messages",
+    "transcripts/summary",
 }  # fmt: skip
 
 

@@ -28,16 +28,18 @@ class StoreDirectory:
     Args:
         fs: the file system.
         path: absolute path of the ``NAME.d`` directory, for opening and for messages.
+        follow: the directory itself may be a symbolic link; what lies in it never may.
 
     Raises ``FileNotFoundError`` if there is no such directory, ``UnsafeDirectory`` if
     something else stands there.
     """
 
-    def __init__(self, fs: FileSystem, path: str) -> None:
+    def __init__(self, fs: FileSystem, path: str, *, follow: bool = False) -> None:
         self.fs = fs
         self.path = path
         self._subdirectories: dict[str, int] = {}
-        self.fd = self._open_directory(path, None)
+        # A final dot is what is behind a link, so that no-follow holds for everything else.
+        self.fd = self._open_directory(f"{path}/." if follow else path, None)
         try:
             self.status = fs.fstat(self.fd)
         except BaseException:

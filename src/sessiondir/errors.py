@@ -12,9 +12,11 @@ same call again may help.
     |-- ChangesUnavailable (LookupError)    the journal no longer reaches back that far
     |-- NotFoundError (LookupError)
     |   |-- StoreNotFound (FileNotFoundError)
+    |   |-- TranscriptNotFound (FileNotFoundError)
     |   `-- SessionNotFound (KeyError)
     |-- InvalidInput (ValueError)
-    |   |-- InvalidPath    InvalidKey    InvalidOption
+    |   |-- InvalidPath    InvalidKey    InvalidOption    InvalidTranscript
+    |   |-- InvalidRecord -- RecordTooLarge
     |   `-- InvalidEntry -- EntryTooLarge
     |-- CorruptionError
     |   `-- CorruptFile
@@ -122,6 +124,12 @@ class StoreNotFound(NotFoundError, FileNotFoundError):
     path: str
 
 
+class TranscriptNotFound(NotFoundError, FileNotFoundError):
+    """There is no transcript or archive at ``path``."""
+
+    path: str
+
+
 class SessionNotFound(NotFoundError, KeyError):
     """There is no session ``session``."""
 
@@ -160,6 +168,27 @@ class InvalidEntry(InvalidInput):
 
 class EntryTooLarge(InvalidEntry):
     """Encoded size ``size`` is above ``limit``, both in bytes."""
+
+    size: int
+    limit: int
+
+
+class InvalidTranscript(InvalidInput):
+    """``name``, a session id or ``sessionFile``, names no transcript of this folder; ``reason`` says why."""
+
+    name: str
+    reason: str
+
+
+class InvalidRecord(InvalidInput):
+    """The record is not a JSON object; ``where`` names the place inside it. Nothing was appended."""
+
+    where: str
+    reason: str
+
+
+class RecordTooLarge(InvalidRecord):
+    """A record, or what is appended at once, has ``size`` bytes, above ``limit``."""
 
     size: int
     limit: int

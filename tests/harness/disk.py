@@ -71,8 +71,8 @@ def _half(change: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def _zeroed(change: tuple[Any, ...]) -> tuple[Any, ...]:
-    if change[0] == "size":
-        return change
+    if change[0] == "size" or len(change[2]) == 1:
+        return change  # disks write whole sectors: a single byte is the old or the new one
     return "write", change[1], bytes(len(change[2]))
 
 

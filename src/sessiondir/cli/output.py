@@ -105,6 +105,21 @@ def console(*, err: bool = False) -> Console:
     return Console(stderr=err, markup=False, emoji=False, highlight=False, color_system=system)
 
 
+def render_heading(text: str) -> None:
+    """A line above others: bold on a terminal that has it."""
+    from rich.text import Text
+
+    render(Text(text, style="bold"))
+
+
+def bar(share: float, cells: int) -> str:
+    """A bar of ``share`` (0 to 1) of ``cells`` characters; plain ones where the terminal has no blocks."""
+    eighths = round(max(0.0, min(1.0, share)) * cells * 8)
+    if "utf" not in (getattr(sys.stdout, "encoding", None) or "").lower():
+        return "#" * round(eighths / 8)
+    return "\u2588" * (eighths // 8) + " \u258f\u258e\u258d\u258c\u258b\u258a\u2589"[eighths % 8].strip()
+
+
 def render(what: Any) -> None:
     """Print a rich object on standard output, by way of ``echo``."""
     target = console()

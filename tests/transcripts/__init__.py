@@ -1,0 +1,1 @@
+"""Transcripts beside a store."""
