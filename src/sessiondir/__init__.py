@@ -22,12 +22,17 @@ if TYPE_CHECKING:
         DurabilityUnknown,
         EntryTooLarge,
         FormatTooNew,
+        InboxFull,
         InvalidEntry,
         InvalidInput,
         InvalidKey,
+        InvalidMessage,
         InvalidOption,
         InvalidPath,
+        LeaseHeld,
+        LeaseLost,
         LockTimeout,
+        MessageTooLarge,
         MigrationError,
         NotFoundError,
         ReadOnlyStore,
@@ -41,6 +46,8 @@ if TYPE_CHECKING:
         UnsafeDirectory,
         UnsupportedFileSystem,
     )
+    from sessiondir.inbox import InboxInfo, Message
+    from sessiondir.leases import Lease, LeaseInfo
     from sessiondir.model import UNSET, Change, Finding, Limits, Page, SessionInfo, StoreInfo
     from sessiondir.snapshot import Snapshot
     from sessiondir.store import SessionStore
@@ -60,13 +67,22 @@ __all__ = [
     "EntryTooLarge",
     "Finding",
     "FormatTooNew",
+    "InboxFull",
+    "InboxInfo",
     "InvalidEntry",
     "InvalidInput",
     "InvalidKey",
+    "InvalidMessage",
     "InvalidOption",
     "InvalidPath",
+    "Lease",
+    "LeaseHeld",
+    "LeaseInfo",
+    "LeaseLost",
     "Limits",
     "LockTimeout",
+    "Message",
+    "MessageTooLarge",
     "MigrationError",
     "NotFoundError",
     "Page",
@@ -91,6 +107,8 @@ __all__ = [
 
 # Names are loaded when first used: the command needs few of them to print its help.
 _HOMES = {
+    "inbox": ("InboxInfo", "Message"),
+    "leases": ("Lease", "LeaseInfo"),
     "model": ("UNSET", "Change", "Finding", "Limits", "Page", "SessionInfo", "StoreInfo"),
     "snapshot": ("Snapshot",),
     "store": ("SessionStore",),
