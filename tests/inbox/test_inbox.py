@@ -437,7 +437,7 @@ def test_a_copy_of_a_live_store_has_its_messages(open_directory: Opener, store_p
 def test_a_session_file_ahead_of_the_journal_takes_the_next_message(
     open_directory: Opener, store_path: str, tmp_path: Path
 ) -> None:
-    """In a copy the inbox in a file may be newer than the journal; what is posted then is not skipped by replay."""
+    """In a copy the inbox in a file may be newer than the journal; replay does not skip what is posted then."""
     store = open_directory(checkpoint_interval=3600)
     store.post(KEY, "a")
     shutil.copytree(store_path, tmp_path / "copy.d")
@@ -478,7 +478,8 @@ def test_a_damaged_session_takes_no_messages_silently(open_directory: Opener, st
 @pytest.mark.expect_findings("error waiting/", "set aside")
 @pytest.mark.parametrize(
     "text", ["", "{", '{"sessionKey":"b","version":0}', '{"sessionKey":"agent:main:main","entry":{}}',
-             '{"sessionKey":"agent:main:main","inbox":[1]}', '{"sessionKey":"agent:main:main","lease":{"token":1}}',
+             '{"sessionKey":"agent:main:main","inbox":[1]}',
+             '{"sessionKey":"agent:main:main","lease":{"token":1}}',
              '{"sessionKey":"agent:main:main","latest":"x"}'],
 )  # fmt: skip
 def test_a_damaged_file_of_messages_costs_its_session_alone(
