@@ -78,6 +78,12 @@ def render(results: dict[str, Any]) -> str:
         ),
         ("bytes", "Bytes added to the journal, entry of 230 KB", _bytes),
         ("holder", "Others' updates while one process sits in a callback on one session", _holder),
+        (
+            "children",
+            "Children that announce themselves to a parent who holds its session: worst milliseconds",
+            _children,
+        ),
+        ("cron", "Updates of one session, alone and during a burst of 114 cron jobs: microseconds", _cron),
     ):
         if part in results:
             parts += [title, "", draw(results[part]), ""]
@@ -143,6 +149,35 @@ def _holder(rows: Sequence[dict[str, Any]]) -> str:
                 ]
             )
     return table(["store", "", "updates from", "P50", "P99", "worst", "updates"], lines)
+
+
+def _children(rows: Sequence[dict[str, Any]]) -> str:
+    lines = [
+        [
+            str(row["children"]),
+            f"spread over {row['spread_s']:g} s" if row["spread_s"] else "all at once",
+            f"{row['held_s']:g} s",
+            *(f"{row[name]:,.1f}" for name in ("update_ms", "post_ms", "seen_ms")),
+        ]
+        for row in rows
+    ]
+    return table(["children", "updates", "parent held", "update", "post", "seen by parent"], lines)
+
+
+def _cron(rows: Sequence[dict[str, Any]]) -> str:
+    lines = [
+        [
+            "burst" if row["burst"] else "alone",
+            *(f"{row[name]:,.1f}" for name in ("p50_us", "p99_us", "max_us")),
+            f"{row['updates']:,}",
+        ]
+        for row in rows
+    ]
+    ratio = rows[1]["p99_us"] / rows[0]["p99_us"]
+    return (
+        table(["", "P50", "P99", "worst", "updates"], lines)
+        + f"\n\nP99 during the burst is {ratio:.2f} times that alone."
+    )
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

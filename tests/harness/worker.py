@@ -152,7 +152,7 @@ def stop_in_commit(path: str, options: Options) -> None:
 
 
 def parent(path: str, options: Options) -> None:
-    """Hold our session, leased and inside update, until told to stop; say which child announced itself, how late."""
+    """Hold our session, leased and inside update, until told to stop; say which child announced itself."""
     key = options["key"]
     stop = threading.Event()
 
@@ -177,7 +177,7 @@ def parent(path: str, options: Options) -> None:
 
 
 def child(path: str, options: Options) -> None:
-    """Wait for the signal, then make a session, update it, announce it to the parent's; say how long calls took."""
+    """Wait for the signal, make a session, update it, announce it to the parent; say how long it took."""
     name = options["name"]
     longest = 0.0
     with _open(path, options) as store:
@@ -235,7 +235,8 @@ def copy_once(source: str, target: str) -> bool:
 _WORK: dict[str, Callable[[str, Options], None]] = {
     work.__name__: work
     for work in (
-        increments, first_open, pairs, flushing, acknowledged, hold, stop_in_commit, parent, child, poster, consumer,
+        increments, first_open, pairs, flushing, acknowledged, hold, stop_in_commit, parent, child,
+        poster, consumer,
     )
 }  # fmt: skip
 
