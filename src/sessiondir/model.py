@@ -52,12 +52,12 @@ class Document(msgspec.Struct, eq=False):
     extra: codec.Fields | None = None
     nested: tuple[str, ...] | None = None
     """Names of the fields that hold arrays and objects, once somebody asked for the entry."""
+    aside: Aside | None = None
+    """Lease and inbox; ``version`` is the entry's and does not move with them."""
     parsed: dict[str, Any] | None = None
     """Large arrays and objects as Python values, filled on demand and never handed out."""
     recent: bool = True
     """Used since the cache last looked."""
-    aside: Aside | None = None
-    """Lease and inbox; ``version`` is the entry's and does not move with them."""
 
     @property
     def latest(self) -> int:
@@ -125,7 +125,7 @@ def missing_document(key: str, version: int = 0, aside: Aside | None = None) -> 
 def beside(doc: Document, aside: Aside) -> Document:
     """``doc`` with another lease or inbox; its entry and version stay."""
     weight = doc.weight + aside.weight - (doc.aside.weight if doc.aside is not None else 0)
-    return Document(doc.key, doc.version, doc.fields, weight, doc.extra, doc.nested, doc.parsed, doc.recent, aside)
+    return Document(doc.key, doc.version, doc.fields, weight, doc.extra, doc.nested, aside, doc.parsed, doc.recent)
 
 
 def patch_document(doc: Document, version: int, set_: codec.Fields, unset: tuple[str, ...]) -> Document:
@@ -148,7 +148,7 @@ def patch_document(doc: Document, version: int, set_: codec.Fields, unset: tuple
         if name in fields:
             weight -= len(name) + codec.weight(fields.pop(name))
             nested = None
-    patched = Document(doc.key, version, fields, weight, doc.extra, nested, aside=doc.aside)
+    patched = Document(doc.key, version, fields, weight, doc.extra, nested, doc.aside)
     if doc.parsed:
         patched.parsed = {
             name: value for name, value in doc.parsed.items() if name not in set_ and name not in unset

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from harness.interleaving import InterruptedFs
+from harness.watched import QuickFs
 from support.factories import Opener
 from support.files import read_layout1
 from support.processes import Peer
@@ -504,6 +506,62 @@ def test_a_damaged_file_of_messages_costs_its_session_alone(
     store.post(KEY, "m")
     store.flush()
     assert (store[KEY], len(store.peek(KEY))) == ({"n": 1}, 1)
+
+
+@pytest.mark.parametrize("moves", ["put", "delete"])
+def test_a_reader_finds_messages_whose_file_moves_meanwhile(tmp_path: Path, moves: str) -> None:
+    """G5: at whichever call of a read another process levels the session into its other place."""
+    at, reached = 0, True
+    while reached:
+        at += 1
+        path = str(tmp_path / f"{at}.d")
+        # Every flush starts a new journal, so that the file alone has the message.
+        with SessionStore.open(
+            path, limits=Limits(journal_bytes=1), fs=QuickFs(), checkpoint_interval=3600
+        ) as writer:
+            if moves == "delete":
+                writer.put(KEY, {"n": 1})
+            writer.post(KEY, "m")
+            writer.flush()
+            fs = InterruptedFs()
+            with SessionStore.open(path, read_only=True, fs=fs) as reader:
+
+                def move(store: SessionStore = writer) -> None:
+                    if moves == "put":
+                        store.put(KEY, {"n": 2})
+                    else:
+                        store.delete(KEY)
+                    store.flush()
+
+                fs.interrupt(at, move)
+                assert [one.body for one in reader.peek(KEY)] == ["m"], (at, fs.reached)
+                reached = bool(fs.reached)
+                fs.let_be()
+                assert [one.body for one in reader.peek(KEY)] == ["m"]
+                assert (KEY in reader) == (moves == "put" if reached else moves == "delete")
+        shutil.rmtree(path)
+    assert at > 5
+
+
+def test_what_a_dead_checkpoint_left_behind_is_swept(open_directory: Opener, store_path: str) -> None:
+    """A file of a session that waits no longer counts for nothing, is a note of check, and goes in time."""
+    store = open_directory(limits=Limits(journal_bytes=1))
+    store.post(KEY, "m")
+    store.flush()
+    (path,) = Path(store_path, "waiting").iterdir()
+    left = path.read_bytes()
+    store.take(KEY, ack=True)
+    store.put(KEY, {"n": 1})
+    store.flush()
+    path.write_bytes(left)
+    path.chmod(0o600)
+    assert [finding.level for finding in store.check()] == ["note"]
+    reader = open_directory.elsewhere()
+    assert (reader.peek(KEY), reader[KEY]) == ([], {"n": 1})
+    store.put("other", {"n": 1})
+    store.flush()
+    assert not path.exists()
+    assert store.check() == []
 
 
 def test_reading_an_inbox_writes_nothing(open_directory: Opener, store_path: str) -> None:
