@@ -31,11 +31,11 @@ ORDER = [
     # finding, reading, writing, levelling
     "opening", "cache", "follower", "view", "sync", "commit", "checkpoint", "core", "registry",
     # reading many, following, checking
-    "snapshot", "watch", "check", "deciding",
+    "snapshot", "watch", "check", "deciding", "leases", "inbox",
     # the legacy store
     "legacy", "legacylock", "place", "takeover", "unmigrated", "handback",
     # the face
-    "transaction", "changes", "info", "handle", "reading", "leases", "inbox", "store",
+    "transaction", "changes", "info", "handle", "reading", "leasing", "messaging", "store",
     # what people use
     "sessions", "targets", "transcripts", "maintenance", "migration", "aio",
 ]  # fmt: skip

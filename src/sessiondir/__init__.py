@@ -47,7 +47,8 @@ if TYPE_CHECKING:
         UnsupportedFileSystem,
     )
     from sessiondir.inbox import InboxInfo, Message
-    from sessiondir.leases import Lease, LeaseInfo
+    from sessiondir.leases import LeaseInfo
+    from sessiondir.leasing import Lease
     from sessiondir.model import UNSET, Change, Finding, Limits, Page, SessionInfo, StoreInfo
     from sessiondir.snapshot import Snapshot
     from sessiondir.store import SessionStore
@@ -108,7 +109,8 @@ __all__ = [
 # Names are loaded when first used: the command needs few of them to print its help.
 _HOMES = {
     "inbox": ("InboxInfo", "Message"),
-    "leases": ("Lease", "LeaseInfo"),
+    "leases": ("LeaseInfo",),
+    "leasing": ("Lease",),
     "model": ("UNSET", "Change", "Finding", "Limits", "Page", "SessionInfo", "StoreInfo"),
     "snapshot": ("Snapshot",),
     "store": ("SessionStore",),

@@ -12,9 +12,9 @@ from sessiondir.changes import Compute, deleting, patching, putting, updated
 from sessiondir.commit import Moved
 from sessiondir.core import closed_error
 from sessiondir.errors import InvalidOption, LockTimeout, SessionNotFound
-from sessiondir.inbox import StoreInbox
 from sessiondir.leases import Fence, fence_check, require_token
 from sessiondir.locks import HeldKeys, reentrant
+from sessiondir.messaging import StoreInbox
 from sessiondir.model import (
     Document,
     Durability,
