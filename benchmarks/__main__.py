@@ -11,10 +11,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from benchmarks import contention, growth, holder, hot, place, report, transcripts
+from benchmarks import contention, growth, holder, hot, place, report, subagents, transcripts
 from benchmarks.workers import Workers, WorkersFailed
 
-PARTS = ("contention", "growth", "holder", "hot", "transcripts")
+PARTS = ("contention", "growth", "holder", "hot", "transcripts", "subagents")
 _RESULTS = Path(__file__).resolve().parent / "results"
 
 
@@ -96,6 +96,10 @@ def _measure(options: argparse.Namespace, where: place.Place, workers: Workers, 
     if "transcripts" in options.part:
         sizes = (1, 50) if options.quick else (1, 100, 800)
         results["transcripts"] = transcripts.measure(where.path, options.seconds, sizes, progress)
+    if "subagents" in options.part:
+        counts, held_s = ((1, 10, 50), 3.0) if options.quick else ((1, 3, 5, 10, 15, 20, 50), 30.0)
+        results["children"] = subagents.measure_children(where.path, counts, held_s, progress)
+        results["cron"] = subagents.measure_cron(where.path, 2.0 if options.quick else 10.0, progress)
     results["machine"]["load_after"] = round(os.getloadavg()[0], 2)
     progress("done")
     return results

@@ -86,6 +86,12 @@ def render(results: dict[str, Any]) -> str:
             _hot,
         ),
         ("transcripts", "Transcripts: microseconds an append of 1 KB, and the last 50 records", _transcripts),
+        (
+            "children",
+            "Children that announce themselves to a parent who holds its session: worst milliseconds",
+            _children,
+        ),
+        ("cron", "Updates of one session, alone and during a burst of 114 cron jobs: microseconds", _cron),
     ):
         if part in results:
             parts += [title, "", draw(results[part]), ""]
@@ -171,6 +177,35 @@ def _transcripts(found: dict[str, Any]) -> str:
         memory = f"{row['resident_kb'] / 1024:,.1f} MB resident"
         lines.append([f"last 50 of {row['megabytes']} MB", "sessiondir", f"{row['tail_us']:,.1f}", "", "", memory])
     return table(["", "", "P50", "P99", "worst", ""], lines)
+
+
+def _children(rows: Sequence[dict[str, Any]]) -> str:
+    lines = [
+        [
+            str(row["children"]),
+            f"spread over {row['spread_s']:g} s" if row["spread_s"] else "all at once",
+            f"{row['held_s']:g} s",
+            *(f"{row[name]:,.1f}" for name in ("update_ms", "post_ms", "seen_ms")),
+        ]
+        for row in rows
+    ]
+    return table(["children", "updates", "parent held", "update", "post", "seen by parent"], lines)
+
+
+def _cron(rows: Sequence[dict[str, Any]]) -> str:
+    lines = [
+        [
+            "burst" if row["burst"] else "alone",
+            *(f"{row[name]:,.1f}" for name in ("p50_us", "p99_us", "max_us")),
+            f"{row['updates']:,}",
+        ]
+        for row in rows
+    ]
+    ratio = rows[1]["p99_us"] / rows[0]["p99_us"]
+    return (
+        table(["", "P50", "P99", "worst", "updates"], lines)
+        + f"\n\nP99 during the burst is {ratio:.2f} times that alone."
+    )
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

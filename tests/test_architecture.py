@@ -23,7 +23,7 @@ ORDER = [
     # the only system calls; time; every exception
     "fs", "clock", "errors", "procfs",
     # pure: bytes to values, keys to names
-    "codec", "jsjson", "model", "layout",
+    "codec", "jsjson", "terms", "aside", "model", "layout",
     # directories and durable writes
     "durable", "directory", "quarantine",
     # one on-disk thing each
@@ -31,11 +31,11 @@ ORDER = [
     # finding, reading, writing, levelling
     "opening", "cache", "follower", "view", "sync", "commit", "checkpoint", "core", "registry",
     # reading many, following, checking
-    "snapshot", "watch", "check",
+    "snapshot", "watch", "check", "deciding", "leases", "inbox",
     # the legacy store
     "legacy", "legacylock", "place", "takeover", "unmigrated", "handback",
     # the face
-    "transaction", "changes", "info", "handle", "reading", "store",
+    "transaction", "changes", "info", "handle", "reading", "leasing", "messaging", "store",
     # what people use
     "sessions/values", "sessions/channels", "sessions/ids", "sessions/route", "sessions/entry",
     "sessions/normalise", "sessions/merge", "sessions/group", "sessions/inbound", "sessions/keys",
@@ -63,7 +63,6 @@ FILE_MODULES = {
 MAY_CALL_FILES = {
     "fs": "the seam itself",
     "procfs": "asks the kernel about processes and mounts, never about the store",
-    "sync": "reads the boot id from /proc, never the store",
 }
 MAY_WRITE = {
     "pwrite": {
@@ -95,9 +94,9 @@ WRITING_CALLS = {
     "pwrite", "ftruncate", "rename", "link", "unlink", "mkdir", "rmdir", "fchmod", "fchown", "flock", "fcntl",
 }  # fmt: skip
 WRITES_NOTHING = {
-    "view", "snapshot", "watch", "check", "legacy", "transaction", "changes", "info", "store", "codec", "layout",
-    "transcripts/names", "transcripts/records", "transcripts/lines", "transcripts/reader", "transcripts/messages",
-    "transcripts/summary",
+    "view", "snapshot", "watch", "check", "deciding", "legacy", "transaction", "changes", "info", "store", "codec",
+    "layout", "transcripts/names", "transcripts/records", "transcripts/lines", "transcripts/reader",
+    "transcripts/messages", "transcripts/summary",
 }  # fmt: skip
 
 

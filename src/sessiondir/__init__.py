@@ -22,14 +22,19 @@ if TYPE_CHECKING:
         DurabilityUnknown,
         EntryTooLarge,
         FormatTooNew,
+        InboxFull,
         InvalidEntry,
         InvalidInput,
         InvalidKey,
+        InvalidMessage,
         InvalidOption,
         InvalidPath,
         InvalidRecord,
         InvalidTranscript,
+        LeaseHeld,
+        LeaseLost,
         LockTimeout,
+        MessageTooLarge,
         MigrationError,
         NotFoundError,
         ReadOnlyStore,
@@ -45,6 +50,9 @@ if TYPE_CHECKING:
         UnsafeDirectory,
         UnsupportedFileSystem,
     )
+    from sessiondir.inbox import InboxInfo, Message
+    from sessiondir.leases import LeaseInfo
+    from sessiondir.leasing import Lease
     from sessiondir.model import UNSET, Change, Finding, Limits, Page, SessionInfo, StoreInfo
     from sessiondir.snapshot import Snapshot
     from sessiondir.store import SessionStore
@@ -64,15 +72,24 @@ __all__ = [
     "EntryTooLarge",
     "Finding",
     "FormatTooNew",
+    "InboxFull",
+    "InboxInfo",
     "InvalidEntry",
     "InvalidInput",
     "InvalidKey",
+    "InvalidMessage",
     "InvalidOption",
     "InvalidPath",
     "InvalidRecord",
     "InvalidTranscript",
+    "Lease",
+    "LeaseHeld",
+    "LeaseInfo",
+    "LeaseLost",
     "Limits",
     "LockTimeout",
+    "Message",
+    "MessageTooLarge",
     "MigrationError",
     "NotFoundError",
     "Page",
@@ -99,6 +116,9 @@ __all__ = [
 
 # Names are loaded when first used: the command needs few of them to print its help.
 _HOMES = {
+    "inbox": ("InboxInfo", "Message"),
+    "leases": ("LeaseInfo",),
+    "leasing": ("Lease",),
     "model": ("UNSET", "Change", "Finding", "Limits", "Page", "SessionInfo", "StoreInfo"),
     "snapshot": ("Snapshot",),
     "store": ("SessionStore",),

@@ -60,7 +60,9 @@ class _Check:
         self._fs = directory.fs
         self._clock = clock
         self._limits = limits
-        self._files = SessionFiles(directory, clock, limits.entry_bytes, hashed_only=ignores_case(directory))
+        self._files = SessionFiles(
+            directory, clock, limits.entry_bytes + limits.inbox_bytes, hashed_only=ignores_case(directory)
+        )
         self._view: View | None = None
         self._findings: list[Finding] = []
         self._named: dict[str, str] = {}
@@ -138,13 +140,14 @@ class _Check:
                 self._add("warning", name, "not part of the store; left alone")
 
     def _check_sessions(self, view: View, rule: KeyRule) -> None:
-        for name in self._files.all_names():
-            if layout.is_temporary(name):
-                self._add("note", f"{layout.ENTRIES}/{name}", "temporary file of a writer")
-            elif not layout.is_session_name(name):
-                self._add("warning", f"{layout.ENTRIES}/{name}", "not a session file; left alone")
-            else:
-                self._check_file(name, rule)
+        for below in (layout.ENTRIES, layout.WAITING):
+            for name in self._files.all_names(below):
+                if layout.is_temporary(name):
+                    self._add("note", f"{below}/{name}", "temporary file of a writer")
+                elif not layout.is_session_name(name):
+                    self._add("warning", f"{below}/{name}", "not a session file; left alone")
+                else:
+                    self._check_file(name, below, rule)
         for key in list(view.pending):
             try:
                 view.peek(key)
@@ -157,19 +160,24 @@ class _Check:
             # What was committed while a copy was made, or the file was removed; the session is whole.
             self._add("warning", layout.ENTRIES, "commits are missing before others in the journal", key)
 
-    def _check_file(self, name: str, rule: KeyRule) -> None:
-        shown = f"{layout.ENTRIES}/{name}"
+    def _check_file(self, name: str, below: str, rule: KeyRule) -> None:
+        shown = f"{below}/{name}"
         try:
-            doc = self._files.read_name(name)
+            doc = self._files.read_name(name, below)
         except FileNotFoundError:
             return  # deleted while we looked
         except (CorruptFile, UnreadableFile) as exc:
             reason = exc.reason if isinstance(exc, CorruptFile) else str(exc)
             self._add("error", shown, reason, layout.key_of_name(name))
             return
-        other = self._named.setdefault(doc.key, name)
-        if other != name:
-            self._add("warning", shown, f"{other} holds the same session", doc.key)
+        other = self._named.setdefault(doc.key, shown)
+        if other != shown:
+            if below == layout.WAITING and other.startswith(layout.ENTRIES):
+                self._add(
+                    "note", shown, "left by a checkpoint that did not end; the session has its entry", doc.key
+                )
+            else:
+                self._add("warning", shown, f"{other.rpartition('/')[2]} holds the same session", doc.key)
         try:
             if layout.normalise_key(doc.key, rule) != doc.key:
                 self._add(
@@ -187,13 +195,13 @@ class _Check:
                 f"entry of {doc.size} bytes, the limit is {self._limits.entry_bytes}",
                 doc.key,
             )
-        mode = self._mode(name)
+        mode = self._mode(name, below)
         if mode & 0o077:
             self._add("warning", shown, f"others may access it (mode {mode:04o}); run: chmod 600", doc.key)
 
-    def _mode(self, name: str) -> int:
+    def _mode(self, name: str, below: str) -> int:
         try:
-            dir_fd = self._directory.subdirectory(layout.ENTRIES)
+            dir_fd = self._directory.subdirectory(below)
             return stat.S_IMODE(self._fs.stat(name, dir_fd=dir_fd, follow_symlinks=False).st_mode)
         except OSError as exc:
             if exc.errno != errno.ENOENT:

@@ -193,15 +193,15 @@ class Checkpointer:
         self._sync.wait(file, end)
         self._files.write(batch)
         with view.mutex:
-            view.levelled({doc.key: doc.version for doc in batch})
+            view.levelled({doc.key: doc.latest for doc in batch})
 
     def _set_session_aside(self, key: str, exc: CorruptFile) -> None:
         """A damaged session file with only partial changes in the journal: keep both for people."""
         with self._view.mutex:
             places = list(self._view.pending.get(key, ()))
-        name = self._files.name_in_the_way(key)
-        if name is not None:
-            quarantine.set_aside(self._directory, self._clock, name, exc.reason, layout.ENTRIES)
+        found = self._files.place_in_the_way(key)
+        if found is not None:
+            quarantine.set_aside(self._directory, self._clock, found[1], exc.reason, found[0])
         self._keep_lines(key, places)
 
     def _keep_lines(self, key: str, places: list[tuple[int, int, int]]) -> None:

@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import time
 
+_UP = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
+def _up() -> float:
+    return time.clock_gettime(_UP)
+
 
 class Clock:
     """The machine's clocks; tests replace it by a subclass."""
@@ -11,6 +17,8 @@ class Clock:
     now = staticmethod(time.time)
     monotonic = staticmethod(time.monotonic)
     sleep = staticmethod(time.sleep)
+    up = staticmethod(_up)
+    """Seconds since the machine started, time asleep included; the same for all its processes."""
 
     async def pause(self, seconds: float) -> None:
         """As ``sleep`` for an asyncio task: the other tasks go on meanwhile."""

@@ -297,6 +297,14 @@ def fields_from_raw(members: Mapping[str, bytes | msgspec.Raw]) -> Fields:
     return fields
 
 
+def compact(data: bytes) -> bytes:
+    """The same JSON text without blanks between its parts. Raises ``DecodeError``."""
+    try:
+        return msgspec.json.format(data, indent=-1)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return encode(decode(data))
+
+
 def indent(data: bytes) -> bytes:
     """The same JSON text laid out for people, two spaces a level, with a final line feed.
 

@@ -34,6 +34,10 @@ SHORTEST_WAIT_S = 2.0
 _EXCLUSIVE = LOCK_EX | LOCK_NB
 
 
+Verify = Callable[[], Sequence[Operation] | None]
+"""Looks at the store under the commit lock; see ``Committer.commit``."""
+
+
 class Moved(Exception):
     """A session's version is not the one that the change was computed from."""
 
@@ -124,21 +128,23 @@ class Committer:
     def commit(
         self,
         operations: Sequence[Operation],
-        expected: Mapping[str, int],
+        expected: Mapping[str, int | None],
         timeout_s: float,
         *,
         preallocate: bool,
-        verify: Callable[[], None] | None = None,
+        verify: Verify | None = None,
         shortest_s: float = SHORTEST_WAIT_S,
     ) -> Committed:
         """Append one commit.
 
         Args:
             operations: at most one for each session.
-            expected: session key to the entry version that the change was computed from.
+            expected: session key to the entry version that the change was computed from;
+                None: any, the operation commutes with changes of the entry.
             timeout_s: how long to wait for the commit lock.
             preallocate: write the journal ahead with zeros.
-            verify: called under the commit lock before the append; may raise ``Moved``.
+            verify: called under the commit lock before the append; may raise ``Moved``, or return
+                what to commit in place of ``operations``.
             shortest_s: as ``lock`` takes it.
 
         Raises ``Moved``, ``LockTimeout``, ``DiskFull`` and the like; then nothing was committed.
@@ -148,7 +154,9 @@ class Committer:
             file = self.lock(timeout_s, shortest_s)
             try:
                 if verify is not None:
-                    verify()
+                    decided = verify()
+                    if decided is not None:
+                        operations, text = decided, journal.encode_operations(decided)
                 start = self._view.end
                 committed = self._append(file, start, text, expected, preallocate)
             finally:
@@ -215,7 +223,7 @@ class Committer:
         file: JournalFile,
         start: int,
         text: bytes,
-        expected: Mapping[str, int],
+        expected: Mapping[str, int | None],
         preallocate: bool,
     ) -> Committed:
         """Write the line of a commit at ``start``."""
@@ -225,9 +233,9 @@ class Committer:
             for key, wanted in expected.items():
                 doc = view.load_locked(key)
                 # In a copy of a live store a session file may be ahead of the journal.
-                version = max(version, doc.version)
+                version = max(version, doc.version if doc.aside is None else doc.latest)
                 actual = doc.version if doc.fields is not None else 0
-                if actual != wanted:
+                if wanted is not None and actual != wanted:
                     raise Moved(key, wanted, actual)
         if view.torn or not file.tail_checked:
             self.mend_tail(file)

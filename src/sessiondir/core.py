@@ -18,7 +18,7 @@ from dataclasses import replace
 from sessiondir import layout, opening, quarantine
 from sessiondir.checkpoint import COMMIT_LOCK_S, Checkpointer
 from sessiondir.clock import Clock
-from sessiondir.commit import SHORTEST_WAIT_S, Committed, Committer
+from sessiondir.commit import SHORTEST_WAIT_S, Committed, Committer, Verify
 from sessiondir.directory import StoreDirectory
 from sessiondir.entries import SessionFiles, ignores_case
 from sessiondir.errors import (
@@ -89,7 +89,10 @@ class Core:
         self._thread: threading.Thread | None = None
         self._state_seen: tuple[int, int, int] | None = None
         self.files = SessionFiles(
-            self.directory, self.clock, self.limits.entry_bytes, hashed_only=ignores_case(self.directory)
+            self.directory,
+            self.clock,
+            self.limits.entry_bytes + self.limits.inbox_bytes,
+            hashed_only=ignores_case(self.directory),
         )
         found = opening.look(self.directory, self.clock, self.files, self._new_keys)
         self.state = found.state
@@ -267,24 +270,25 @@ class Core:
         try:
             return self.view.load(key)
         except CorruptFile as exc:
-            name = self.files.name_in_the_way(key)
-            if name is not None:
-                quarantine.set_aside(self.directory, self.clock, name, exc.reason, layout.ENTRIES)
+            found = self.files.place_in_the_way(key)
+            if found is not None:
+                quarantine.set_aside(self.directory, self.clock, found[1], exc.reason, found[0])
             return self.view.load(key)
 
     def append(
         self,
         operations: Sequence[Operation],
-        expected: Mapping[str, int],
+        expected: Mapping[str, int | None],
         timeout_s: float,
         durability: Durability,
-        verify: Callable[[], None] | None = None,
+        verify: Verify | None = None,
         shortest_s: float = SHORTEST_WAIT_S,
     ) -> Committed:
         """Append one commit; it is visible to every process, and durable after ``settle``.
 
-        ``verify`` may look further under the commit lock and raise ``Moved``. However short
-        ``timeout_s`` is, the commit lock is waited for ``shortest_s``.
+        ``verify`` may look further under the commit lock, raise ``Moved`` or decide what to
+        commit; see ``Committer.commit``. However short ``timeout_s`` is, the commit lock is
+        waited for ``shortest_s``.
 
         Raises ``Moved`` and what ``Committer.commit`` raises; nothing was committed then.
         """

@@ -102,9 +102,9 @@ class StoreDirectory:
     def require_safe(self) -> None:
         """Raise ``UnsafeDirectory`` if another user could change the store under us."""
         self._require_safe(self.path, self.fs.fstat(self.fd))
-        with contextlib.suppress(FileNotFoundError):
-            fd = self.subdirectory(layout.ENTRIES)
-            self._require_safe(self.file_path(layout.ENTRIES), self.fs.fstat(fd))
+        for name in (layout.ENTRIES, layout.WAITING):
+            with contextlib.suppress(FileNotFoundError):
+                self._require_safe(self.file_path(name), self.fs.fstat(self.subdirectory(name)))
 
     def _require_safe(self, path: str, status: os.stat_result) -> None:
         ours = os.geteuid()

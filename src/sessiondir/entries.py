@@ -2,6 +2,8 @@
 
     {"sessionKey": K, "version": V, "entry": {...}}
 
+A session that has no entry, but a lease or messages that wait for it, has its file in
+``waiting/`` under the same name, so that a program that knows only entries never meets it.
 Members that this version does not know are kept. A file is never changed in place.
 """
 
@@ -11,29 +13,33 @@ import errno
 from collections.abc import Iterator, Sequence
 
 from sessiondir import codec, durable, layout, quarantine
+from sessiondir.aside import encode_aside, parse_aside
 from sessiondir.clock import Clock
 from sessiondir.directory import StoreDirectory
 from sessiondir.errors import CorruptFile, StoreError
-from sessiondir.model import Document, put_document
+from sessiondir.model import Document, missing_document, put_document
 
 
 def encode_document(doc: Document) -> bytes:
     """The bytes of a session file."""
-    assert doc.fields is not None
-    members = [
-        b'"sessionKey":' + codec.encode_text(doc.key),
-        b'"version":%d' % doc.version,
-        b'"entry":' + codec.encode_fields(doc.fields),
-    ]
+    members = [b'"sessionKey":' + codec.encode_text(doc.key), b'"version":%d' % doc.version]
+    if doc.latest != doc.version:
+        members.append(b'"latest":%d' % doc.latest)
+    if doc.fields is not None:
+        members.append(b'"entry":' + codec.encode_fields(doc.fields))
+    if doc.aside is not None:
+        members += encode_aside(doc.aside)
     if doc.extra:
         members += [codec.encode_text(name) + b":" + value for name, value in doc.extra.items()]
     return codec.indent(b"{" + b",".join(members) + b"}")
 
 
-def parse_document(data: bytes, key: str | None, path: str, default_version: int) -> Document:
+def parse_document(
+    data: bytes, key: str | None, path: str, default_version: int, *, waiting: bool = False
+) -> Document:
     """Parse a session file; ``key`` is what its name says, None for a hashed name.
 
-    Raises ``CorruptFile`` with the reason.
+    ``waiting``: it is one of a session without an entry. Raises ``CorruptFile`` with the reason.
     """
     reason = ""
     try:
@@ -42,16 +48,26 @@ def parse_document(data: bytes, key: str | None, path: str, default_version: int
         found = codec.decode(members.pop("sessionKey", b"null"))
         raw_entry = members.pop("entry", b"null")
         version = codec.decode(members.pop("version", b"%d" % default_version))
+        aside = None
+        if "latest" in members or "inbox" in members or "lease" in members:
+            latest = codec.decode(members.pop("latest", b"0"))
+            if type(latest) is not int:
+                raise codec.DecodeError(f"latest is {latest!r}")
+            aside = parse_aside(members.pop("lease", None), members.pop("inbox", None), latest)
         if not isinstance(found, str):
             reason = "no sessionKey"
         elif key is not None and found != key:
             reason = f"holds session {found!r}"
         elif not isinstance(version, int) or isinstance(version, bool) or version < 0:
             reason = f"version is {version!r}"
+        elif waiting:
+            if raw_entry == b"null":
+                return missing_document(found, version, aside)
+            reason = "holds an entry"
         else:
             fields = codec.decode_fields(raw_entry)
             # 0 stands for "no such session" wherever versions are compared.
-            return put_document(found, max(version, 1), fields, members or None)
+            return put_document(found, max(version, 1), fields, members or None, aside)
     except (codec.DecodeError, UnicodeDecodeError) as exc:
         reason = _describe(data, exc)
     raise CorruptFile(f"{path}: {reason}; run: sessiondir check", path=path, reason=reason)
@@ -94,29 +110,45 @@ class SessionFiles:
 
         Raises ``CorruptFile`` or ``UnreadableFile``. Cost: four system calls and the parsing.
         """
+        found = self._read_below(key, layout.ENTRIES)
+        if found is None and self._has_waiting():
+            # A checkpoint may move it from ``waiting`` to ``entries`` between two looks.
+            found = self._read_below(key, layout.WAITING) or self._read_below(key, layout.ENTRIES)
+        return found
+
+    def _read_below(self, key: str, below: str) -> Document | None:
         for name in self._names(key):
             try:
-                data = self._directory.read_file(name, self._limit, layout.ENTRIES)
+                data = self._directory.read_file(name, self._limit, below)
             except FileNotFoundError:
                 continue
-            path = self._directory.file_path(name, layout.ENTRIES)
-            return parse_document(data, key, path, self.default_version)
+            path = self._directory.file_path(name, below)
+            waiting = below == layout.WAITING
+            return parse_document(data, key, path, self.default_version, waiting=waiting)
         return None
 
-    def read_name(self, name: str) -> Document:
+    def _has_waiting(self) -> bool:
+        try:
+            self._directory.subdirectory(layout.WAITING)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def read_name(self, name: str, below: str = layout.ENTRIES) -> Document:
         """The document in a session file found by listing; errors as ``read``."""
-        path = self._directory.file_path(name, layout.ENTRIES)
-        data = self._directory.read_file(name, self._limit, layout.ENTRIES)
-        doc = parse_document(data, layout.key_of_name(name), path, self.default_version)
+        path = self._directory.file_path(name, below)
+        data = self._directory.read_file(name, self._limit, below)
+        waiting = below == layout.WAITING
+        doc = parse_document(data, layout.key_of_name(name), path, self.default_version, waiting=waiting)
         if name not in layout.session_file_names(doc.key):
             reason = f"holds session {doc.key!r}"
             raise CorruptFile(f"{path}: {reason}; run: sessiondir check", path=path, reason=reason)
         return doc
 
-    def all_names(self) -> list[str]:
-        """Every name in ``entries/``, foreign and temporary ones included."""
+    def all_names(self, below: str = layout.ENTRIES) -> list[str]:
+        """Every name in ``entries/`` or ``waiting/``, foreign and temporary ones included."""
         try:
-            return self._directory.fs.listdir(self._directory.subdirectory(layout.ENTRIES))
+            return self._directory.fs.listdir(self._directory.subdirectory(below))
         except FileNotFoundError:
             return []
 
@@ -124,15 +156,20 @@ class SessionFiles:
         """The names of session files; O(sessions)."""
         return (name for name in self.all_names() if layout.is_session_name(name))
 
-    def name_in_the_way(self, key: str) -> str | None:
-        """The name of whatever stands where the session's file belongs."""
-        dir_fd = self._directory.subdirectory(layout.ENTRIES, create=True)
-        for name in self._names(key):
-            try:
-                self._directory.fs.stat(name, dir_fd=dir_fd, follow_symlinks=False)
-            except FileNotFoundError:
-                continue
-            return name
+    def waiting_names(self) -> list[tuple[str, str]]:
+        """The session files of sessions without an entry, each as (directory, name)."""
+        return [(layout.WAITING, name) for name in self.all_names(layout.WAITING) if layout.is_session_name(name)]
+
+    def place_in_the_way(self, key: str) -> tuple[str, str] | None:
+        """The directory and name of whatever stands where the session's file belongs."""
+        for below in (layout.ENTRIES, layout.WAITING):
+            for name in self._names(key):
+                try:
+                    dir_fd = self._directory.subdirectory(below)
+                    self._directory.fs.stat(name, dir_fd=dir_fd, follow_symlinks=False)
+                except FileNotFoundError:
+                    continue
+                return below, name
         return None
 
     def write(self, docs: Sequence[Document]) -> None:
@@ -141,30 +178,53 @@ class SessionFiles:
         On failure some files are new and the others old, each of them whole; every temporary
         file of this call is gone.
         """
-        fs, owner = self._directory.fs, self._directory.owner
-        dir_fd = self._directory.subdirectory(layout.ENTRIES, create=True)
-        written: list[tuple[str, Document]] = []
-        stands: dict[str, str] = {}
+        fs = self._directory.fs
+        entries_fd = self._directory.subdirectory(layout.ENTRIES, create=True)
+        written: list[tuple[int, str, Document]] = []
+        stands: dict[str, tuple[str, str]] = {}
         try:
             for doc in docs:
-                if doc.fields is not None:
-                    temporary = durable.write_temporary(fs, dir_fd, encode_document(doc), owner)
-                    written.append((temporary, doc))
+                if doc.is_worth_a_file:
+                    written.append(self._write_temporary(doc))
             # One after the other: the first sync commits the file system's transaction for all of them.
-            for temporary, _ in written:
+            for dir_fd, temporary, _ in written:
                 durable.sync_file(fs, dir_fd, temporary)
             while written:
-                temporary, doc = written[0]
-                stands[doc.key] = self._rename(dir_fd, temporary, doc.key)
+                dir_fd, temporary, doc = written[0]
+                below = _place(doc)
+                stands[doc.key] = below, self._rename(dir_fd, temporary, doc.key, below)
                 written.pop(0)
+            # What moves stands in its new place for certain before it leaves the old one.
+            if any(below == layout.WAITING for below, _ in stands.values()):
+                durable.sync_directory(fs, self._directory.subdirectory(layout.WAITING))
             for doc in docs:
-                self._remove_other_names(dir_fd, doc.key, stands.get(doc.key))
-            durable.sync_directory(fs, dir_fd)
+                self._remove_other_names(entries_fd, doc.key, layout.ENTRIES, stands.get(doc.key))
+            durable.sync_directory(fs, entries_fd)
+            self._leave_waiting(docs, stands)
         finally:
-            for temporary, _ in written:
+            for dir_fd, temporary, _ in written:
                 self._remove_names(dir_fd, (temporary,))
 
-    def _rename(self, dir_fd: int, temporary: str, key: str) -> str:
+    def _write_temporary(self, doc: Document) -> tuple[int, str, Document]:
+        dir_fd = self._directory.subdirectory(_place(doc), create=True)
+        return (
+            dir_fd,
+            durable.write_temporary(self._directory.fs, dir_fd, encode_document(doc), self._directory.owner),
+            doc,
+        )
+
+    def _leave_waiting(self, docs: Sequence[Document], stands: dict[str, tuple[str, str]]) -> None:
+        """Remove the files of sessions that wait no longer."""
+        # Only a session that something was beside of may have had a file there.
+        done = [doc for doc in docs if doc.aside is not None or doc.fields is None]
+        if not done or not self._has_waiting():
+            return
+        dir_fd = self._directory.subdirectory(layout.WAITING)
+        removed = [self._remove_other_names(dir_fd, doc.key, layout.WAITING, stands.get(doc.key)) for doc in done]
+        if any(removed):
+            durable.sync_directory(self._directory.fs, dir_fd)
+
+    def _rename(self, dir_fd: int, temporary: str, key: str, below: str) -> str:
         """Put a written file in its place; the name it got."""
         rename = self._directory.fs.rename
         name, *others = self._names(key)
@@ -172,7 +232,7 @@ class SessionFiles:
             rename(temporary, name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
         except IsADirectoryError:
             reason = "a directory stands in place of a session file"
-            quarantine.set_aside(self._directory, self._clock, name, reason, layout.ENTRIES)
+            quarantine.set_aside(self._directory, self._clock, name, reason, below)
             rename(temporary, name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
         except OSError as exc:
             if exc.errno != errno.ENAMETOOLONG or not others:
@@ -181,32 +241,57 @@ class SessionFiles:
             rename(temporary, name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
         return name
 
-    def _remove_other_names(self, dir_fd: int, key: str, stands: str | None) -> None:
-        """Remove what would still show an older state of a session just written, or deleted."""
+    def _remove_other_names(self, dir_fd: int, key: str, below: str, stands: tuple[str, str] | None) -> bool:
+        """Remove what still shows an older state of a session just written, or deleted; whether it was there."""
+        removed = False
         for name in self._names(key):
-            if name == stands:
+            if (below, name) == stands:
                 continue
             if self._hashed_only and not layout.is_hashed_name(name):
                 # Where case is ignored this plain name may be another session's file.
                 try:
-                    self.read_name(name)
+                    self.read_name(name, below)
                 except (FileNotFoundError, StoreError):
                     continue
-            self._remove_names(dir_fd, (name,))
+            removed = self._remove_names(dir_fd, (name,)) or removed
+        return removed
 
-    def _remove_names(self, dir_fd: int, names: Sequence[str]) -> None:
+    def _remove_names(self, dir_fd: int, names: Sequence[str]) -> bool:
+        removed = False
         for name in names:
             try:
                 self._directory.fs.unlink(name, dir_fd=dir_fd)
             except FileNotFoundError:
                 continue
+            removed = True
+        return removed
 
     def sweep(self) -> int:
-        """Remove temporary files of dead writers; call only while holding the checkpoint lock."""
-        found = [name for name in self.all_names() if layout.is_temporary(name)]
-        if found:
-            self._remove_names(self._directory.subdirectory(layout.ENTRIES), found)
-        return len(found)
+        """Remove what dead writers left behind; call only while holding the checkpoint lock."""
+        self._sweep_waiting()
+        count = 0
+        for below in (layout.ENTRIES, layout.WAITING):
+            found = [name for name in self.all_names(below) if layout.is_temporary(name)]
+            if found:
+                self._remove_names(self._directory.subdirectory(below), found)
+            count += len(found)
+        return count
+
+    def _sweep_waiting(self) -> None:
+        """Remove files in ``waiting/`` of sessions that got an entry, where a checkpoint died before it did."""
+        for below, name in self.waiting_names():
+            try:
+                waiting = self.read_name(name, below)
+                doc = self._read_below(waiting.key, layout.ENTRIES)
+            except (FileNotFoundError, StoreError):
+                continue  # check() reports it
+            if doc is not None and doc.latest >= waiting.latest:
+                self._remove_names(self._directory.subdirectory(below), (name,))
+
+
+def _place(doc: Document) -> str:
+    """The directory of a document's file."""
+    return layout.ENTRIES if doc.fields is not None else layout.WAITING
 
 
 def ignores_case(directory: StoreDirectory) -> bool:

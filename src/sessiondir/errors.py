@@ -8,6 +8,9 @@ same call again may help.
     |-- LockTimeout (TimeoutError)          session or lock busy for the whole timeout
     |-- ReentrantUpdate (RuntimeError)      update of a session from inside its own callback
     |-- ConflictError                       a version moved; nothing was committed
+    |-- LeaseHeld                           somebody else holds the lease
+    |-- LeaseLost                           the lease that a change rests on is gone
+    |-- InboxFull                           too many messages wait, or too many bytes
     |-- StoreClosed (ValueError)
     |-- ChangesUnavailable (LookupError)    the journal no longer reaches back that far
     |-- NotFoundError (LookupError)
@@ -17,7 +20,8 @@ same call again may help.
     |-- InvalidInput (ValueError)
     |   |-- InvalidPath    InvalidKey    InvalidOption    InvalidTranscript
     |   |-- InvalidRecord -- RecordTooLarge
-    |   `-- InvalidEntry -- EntryTooLarge
+    |   |-- InvalidEntry -- EntryTooLarge
+    |   `-- InvalidMessage -- MessageTooLarge
     |-- CorruptionError
     |   `-- CorruptFile
     |-- FormatTooNew
@@ -96,6 +100,52 @@ class ConflictError(StoreError):
     session: str
     expected: int
     actual: int
+
+
+class LeaseHeld(StoreError):
+    """Somebody else holds the session's lease; nothing was changed.
+
+    Attributes: ``session``, ``owner`` and ``token`` of the lease that stands, ``pid`` of its
+    process, ``ends_in_s`` (seconds until it is free if it is not renewed).
+    """
+
+    exit_code = 18
+    retryable = True
+    session: str
+    owner: str
+    token: int
+    pid: int
+    ends_in_s: float
+
+
+class LeaseLost(StoreError):
+    """The lease was let go, or somebody else was granted it since; nothing was changed.
+
+    Attributes: ``session``, ``owner`` and ``token`` of the lost lease, ``holder`` and
+    ``holder_token`` of the one that stands now (None if none does).
+    """
+
+    exit_code = 18
+    session: str
+    owner: str
+    token: int
+    holder: str | None
+    holder_token: int | None
+
+
+class InboxFull(StoreError):
+    """The message does not fit into the inbox until others are taken; nothing was posted, to nobody.
+
+    Attributes: ``session``, ``messages`` (how many wait), ``size`` (their bytes), ``oldest_ms``
+    (when the oldest was posted, epoch milliseconds).
+    """
+
+    exit_code = 19
+    retryable = True
+    session: str
+    messages: int
+    size: int
+    oldest_ms: int
 
 
 class StoreClosed(StoreError, ValueError):
@@ -189,6 +239,20 @@ class InvalidRecord(InvalidInput):
 
 class RecordTooLarge(InvalidRecord):
     """A record, or what is appended at once, has ``size`` bytes, above ``limit``."""
+
+    size: int
+    limit: int
+
+
+class InvalidMessage(InvalidInput):
+    """The message, or its id, cannot be stored; ``where`` names the place inside it."""
+
+    where: str
+    reason: str
+
+
+class MessageTooLarge(InvalidMessage):
+    """Encoded size ``size`` is above ``limit``, both in bytes."""
 
     size: int
     limit: int

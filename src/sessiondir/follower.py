@@ -263,15 +263,16 @@ class JournalFollower:
     def _bring_up(self, doc: Document, lines: list[Line]) -> None:
         """Apply lines to a cached document; patches that follow each other are applied as one."""
         run: dict[str, Raw] = {}
-        version = doc.version
+        version, latest = doc.version, doc.latest
         try:
             for line in lines:
-                if line.version <= version:
+                if line.version <= latest:
                     continue
+                latest = line.version
                 set_ = line.plain_patch(doc.key, version) if doc.fields is not None else None
                 if set_ is not None:
                     run.update(set_)
-                    version = line.version
+                    version = latest
                 else:
                     doc = self._with_line(_patched(doc, version, run), line)
                     run, version = {}, doc.version
@@ -348,7 +349,7 @@ class JournalFollower:
             doc = cache.get(key)
             if doc is None:
                 cache.tell(key)
-            elif doc.version < version:
+            elif doc.latest < version:
                 self._bring_up(doc, [line])
         self.version = max(self.version, version)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
@@ -116,14 +117,7 @@ class StoreHandle:
             lock_timeout=lock_timeout,
             checkpoint_interval=checkpoint_interval,
             keys=keys,
-            limits=Limits(
-                limits.entry_bytes,
-                limits.commit_bytes,
-                limits.legacy_bytes,
-                limits.sessions,
-                cache_bytes,
-                limits.journal_bytes,
-            ),
+            limits=replace(limits, cache_bytes=cache_bytes),
             allow_network=allow_network,
             fs=fs,
             clock=clock,

@@ -25,10 +25,12 @@ from dataclasses import dataclass
 import msgspec
 
 from sessiondir import codec, durable, layout
+from sessiondir.aside import Ack, LeaseChange, Post, Take, encode_operation
 from sessiondir.directory import StoreDirectory
 from sessiondir.errors import CorruptFile, FormatTooNew
 from sessiondir.fs import FileSystem
 from sessiondir.model import Delete, KeyRule, Operation, Patch, Put
+from sessiondir.terms import Holder, Term
 
 HEADER_LIMIT = 4096
 PEEK_BYTES = 4096
@@ -48,6 +50,14 @@ class _Op(msgspec.Struct):
     set: dict[str, msgspec.Raw] | None = None
     unset: list[str] | None = None
     base: int | None = None
+    message: msgspec.Raw = msgspec.Raw(b"null")
+    id: str | None = None
+    term: Term | None = None
+    owner: str = ""
+    token: int | None = None
+    holder: Holder | None = None
+    messages: list[int] = []
+    at: int = 0
 
 
 class _Line(msgspec.Struct):
@@ -110,12 +120,26 @@ def _operation(op: _Op) -> Operation:
         return Put(op.key, codec.fields_from_raw(op.entry or {}))
     if op.op == "delete":
         return Delete(op.key)
+    return _aside_operation(op)
+
+
+def _aside_operation(op: _Op) -> Operation:
+    if op.op == "post":
+        return Post(op.key, op.at, codec.compact(bytes(op.message)), op.id, op.term)
+    if op.op == "take":
+        return Take(op.key, tuple(op.messages), op.holder)
+    if op.op == "ack":
+        return Ack(op.key, tuple(op.messages))
+    if op.op == "lease":
+        if op.token is None and op.holder is None:
+            raise DamagedLine("a lease without holder and token")
+        return LeaseChange(op.key, op.token, op.holder, op.owner, op.at)
     # Skipping what we do not know would give wrong entries without a word.
     raise FormatTooNew(
         f"the journal has operation {op.op!r}; use a newer sessiondir",
         path="journal",
         found=op.op,
-        supported="put, patch, delete",
+        supported="put, patch, delete, lease, post, take, ack",
     )
 
 
@@ -141,7 +165,10 @@ def _encode_operation(op: Operation) -> bytes:
         return b'{"op":"patch","key":%b%b%b,"set":%b}' % (key, base, unset, codec.encode_fields(op.set))
     if type(op) is Put:
         return b'{"op":"put","key":%b,"entry":%b}' % (key, codec.encode_fields(op.fields))
-    return b'{"op":"delete","key":%b}' % key
+    if isinstance(op, Delete):
+        return b'{"op":"delete","key":%b}' % key
+    assert isinstance(op, (LeaseChange, Post, Take, Ack))
+    return encode_operation(op)
 
 
 def encode_header(header: Header, at_ms: int) -> bytes:
@@ -193,6 +220,8 @@ def _parse_tolerantly(data: bytes, cause: Exception) -> _Line:
             for member in ("entry", "set"):
                 if member in op:
                     op[member] = {name: msgspec.Raw(codec.encode(item)) for name, item in op[member].items()}
+            if "message" in op:
+                op["message"] = msgspec.Raw(codec.encode(op["message"]))
         return msgspec.convert(value, _Line)
     except (ValueError, TypeError, AttributeError) as exc:
         raise DamagedLine(f"not a journal line ({cause})") from exc

@@ -17,9 +17,10 @@ LAYOUT_VERSION: Final = 1
 STATE: Final = "state.json"
 LOCK: Final = "lock"
 ENTRIES: Final = "entries"
+WAITING: Final = "waiting"
 QUARANTINE: Final = "quarantine"
 TRASH: Final = "trash"
-KNOWN_NAMES: Final = frozenset((STATE, LOCK, ENTRIES, QUARANTINE, TRASH))
+KNOWN_NAMES: Final = frozenset((STATE, LOCK, ENTRIES, WAITING, QUARANTINE, TRASH))
 
 MAX_KEY_BYTES: Final = 4096
 _PLAIN_NAME_BYTES: Final = 120

@@ -25,6 +25,7 @@ from typing import Literal
 from sessiondir import journal, layout
 from sessiondir.clock import SYSTEM_CLOCK, Clock
 from sessiondir.core import Core
+from sessiondir.deciding import documents_beside
 from sessiondir.errors import CorruptFile, StoreError, translated
 from sessiondir.fs import SYSTEM_FS, FileSystem
 from sessiondir.handback import in_javascript_order, legacy_text, roll_back, tidy_up, what_is_in_the_way
@@ -379,7 +380,12 @@ def _everything(core: Core) -> tuple[list[Document], list[str]]:
         if doc.fields is not None:
             documents.append(doc)
     documents = in_javascript_order(documents)
-    return documents, warnings + _what_does_not_fit(documents)
+    return documents, warnings + _what_does_not_fit(documents) + _undelivered(core)
+
+
+def _undelivered(core: Core) -> list[str]:
+    count = sum(len(doc.aside.messages) for doc in documents_beside(core) if doc.aside is not None)
+    return [f"undelivered messages: {count}; they stay in the backup alone"] if count else []
 
 
 def _what_does_not_fit(documents: list[Document]) -> list[str]:

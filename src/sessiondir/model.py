@@ -10,12 +10,14 @@ from typing import Any, Final, Literal
 import msgspec
 
 from sessiondir import codec
+from sessiondir.aside import Ack, Aside, AsideOperation, LeaseChange, Post, Take, apply_aside
 
 Entry = dict[str, Any]
 """A session's JSON object: ``{"sessionId": str, "updatedAt": epoch ms, ...}``."""
 
 KeyRule = Literal["exact", "lowercase"]
 Durability = Literal["power", "process"]
+ChangeKind = Literal["put", "patch", "delete", "lease", "post", "take", "ack"]
 
 _PARSE_BYTES = 400
 """Arrays and objects above this size are kept parsed once somebody asked for them."""
@@ -34,7 +36,7 @@ UNSET: Final = Unset.UNSET
 
 
 class Document(msgspec.Struct, eq=False):
-    """One session as stored: key, version, entry. Never changed once made.
+    """One session as stored: key, version, entry, and what stands beside it. Never changed once made.
 
     ``fields`` maps a field name to its value; arrays and objects are kept as their compact
     JSON (``bytes``), so that a copy shares every immutable value and an unchanged field is
@@ -50,10 +52,22 @@ class Document(msgspec.Struct, eq=False):
     extra: codec.Fields | None = None
     nested: tuple[str, ...] | None = None
     """Names of the fields that hold arrays and objects, once somebody asked for the entry."""
+    aside: Aside | None = None
+    """Lease and inbox; ``version`` is the entry's and does not move with them."""
     parsed: dict[str, Any] | None = None
     """Large arrays and objects as Python values, filled on demand and never handed out."""
     recent: bool = True
     """Used since the cache last looked."""
+
+    @property
+    def latest(self) -> int:
+        """Version of the last commit that changed anything of this session; replay goes by it."""
+        return self.version if self.aside is None else max(self.version, self.aside.version)
+
+    @property
+    def is_worth_a_file(self) -> bool:
+        """Whether there is anything to keep: an entry, a lease, messages."""
+        return self.fields is not None or (self.aside is not None and not self.aside.is_empty)
 
     @property
     def size(self) -> int:
@@ -89,14 +103,29 @@ class Document(msgspec.Struct, eq=False):
         return value if type(value) in (int, float) else None
 
 
-def put_document(key: str, version: int, fields: codec.Fields, extra: codec.Fields | None = None) -> Document:
+def put_document(
+    key: str,
+    version: int,
+    fields: codec.Fields,
+    extra: codec.Fields | None = None,
+    aside: Aside | None = None,
+) -> Document:
     """A document whose whole entry is ``fields``."""
-    return Document(key, version, fields, codec.fields_weight(fields), extra)
+    weight = codec.fields_weight(fields)
+    if aside is None:
+        return Document(key, version, fields, weight, extra)
+    return Document(key, version, fields, weight + aside.weight, extra, aside=aside)
 
 
-def missing_document(key: str, version: int = 0) -> Document:
+def missing_document(key: str, version: int = 0, aside: Aside | None = None) -> Document:
     """The document of a session that does not exist, or was deleted by commit ``version``."""
-    return Document(key, version, None, 0)
+    return Document(key, version, None, aside.weight if aside is not None else 0, aside=aside)
+
+
+def beside(doc: Document, aside: Aside) -> Document:
+    """``doc`` with another lease or inbox; its entry and version stay."""
+    weight = doc.weight + aside.weight - (doc.aside.weight if doc.aside is not None else 0)
+    return Document(doc.key, doc.version, doc.fields, weight, doc.extra, doc.nested, aside, doc.parsed, doc.recent)
 
 
 def patch_document(doc: Document, version: int, set_: codec.Fields, unset: tuple[str, ...]) -> Document:
@@ -119,7 +148,7 @@ def patch_document(doc: Document, version: int, set_: codec.Fields, unset: tuple
         if name in fields:
             weight -= len(name) + codec.weight(fields.pop(name))
             nested = None
-    patched = Document(doc.key, version, fields, weight, doc.extra, nested)
+    patched = Document(doc.key, version, fields, weight, doc.extra, nested, doc.aside)
     if doc.parsed:
         patched.parsed = {
             name: value for name, value in doc.parsed.items() if name not in set_ and name not in unset
@@ -149,7 +178,7 @@ class Delete(msgspec.Struct, frozen=True):
     key: str
 
 
-Operation = Put | Patch | Delete
+Operation = Put | Patch | Delete | AsideOperation
 
 
 def apply_operation(doc: Document, op: Operation, version: int) -> Document:
@@ -157,21 +186,26 @@ def apply_operation(doc: Document, op: Operation, version: int) -> Document:
     if type(op) is Patch:
         return patch_document(doc, version, op.set, op.unset)
     if type(op) is Put:
-        return put_document(doc.key, version, op.fields, doc.extra)
-    return missing_document(doc.key, version)
+        return put_document(doc.key, version, op.fields, doc.extra, doc.aside)
+    if type(op) is Delete:
+        aside = doc.aside.without_entry(version) if doc.aside is not None else None
+        return missing_document(doc.key, version, aside)
+    assert isinstance(op, (LeaseChange, Post, Take, Ack))
+    return beside(doc, apply_aside(doc.aside, op, version))
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
     """One committed change of one session.
 
-    ``kind`` is ``"put"``, ``"patch"`` or ``"delete"``; ``fields`` names the top-level fields
+    ``kind`` is ``"put"``, ``"patch"`` or ``"delete"`` for the entry, ``"lease"``, ``"post"``,
+    ``"take"`` or ``"ack"`` for what stands beside it; ``fields`` names the top-level fields
     that a patch set or removed; ``at_ms`` is the writer's clock, epoch milliseconds.
     """
 
     version: int
     key: str
-    kind: Literal["put", "patch", "delete"]
+    kind: ChangeKind
     fields: tuple[str, ...]
     at_ms: int
 
@@ -221,7 +255,12 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Upper bounds, in bytes; ``sessions`` is how many a legacy file may hold to be migrated."""
+    """Upper bounds, in bytes; ``sessions`` is how many a legacy file may hold to be migrated.
+
+    ``message_bytes`` bounds one message, ``inbox_messages`` and ``inbox_bytes`` what waits in
+    one inbox (each message counts for some 500 bytes more), ``message_age_s`` how many seconds
+    a message may wait before nobody gets it any more; None: for ever.
+    """
 
     entry_bytes: int = 8 << 20
     commit_bytes: int = 64 << 20
@@ -229,6 +268,10 @@ class Limits:
     sessions: int = 1_000_000
     cache_bytes: int = 64 << 20
     journal_bytes: int = 4 << 20
+    message_bytes: int = 256 << 10
+    inbox_messages: int = 1000
+    inbox_bytes: int = 4 << 20
+    message_age_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

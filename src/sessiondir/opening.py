@@ -153,12 +153,12 @@ def _close(files: list[JournalFile]) -> None:
 def _scan(files: SessionFiles) -> tuple[int, KeyRule | None]:
     """Version and key rule by the session files alone; O(sessions), only when all else is lost."""
     version, keys = 0, None
-    for name in files.names():
+    for below, name in [*((layout.ENTRIES, name) for name in files.names()), *files.waiting_names()]:
         try:
-            doc = files.read_name(name)
+            doc = files.read_name(name, below)
         except (StoreError, FileNotFoundError):
             continue  # check() reports it
-        version = max(version, doc.version)
+        version = max(version, doc.latest)
         try:
             normal = layout.normalise_key(doc.key, "lowercase")
         except InvalidKey:

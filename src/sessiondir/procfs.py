@@ -1,12 +1,13 @@
-"""What Linux tells in ``/proc``: who holds a byte of the lock file, which file system a path is on.
+"""What Linux tells in ``/proc``: who holds a lock, whether a process runs, which file system a path is on.
 
-Only asked when a wait has timed out, so taking a lock need not write down who took it.
-Linux tells through ``/proc``; elsewhere, and for other users' processes, the answer is
+Holders of locks are only looked for when a wait has timed out, so taking a lock need not write down
+who took it. Linux tells through ``/proc``; elsewhere, and for other users' processes, the answer is
 "unknown".
 """
 
 from __future__ import annotations
 
+import functools
 import os
 
 from sessiondir.errors import UnsupportedFileSystem
@@ -73,3 +74,70 @@ def require_local(path: str, advice: str) -> None:
     kind = file_system_type(path)
     if kind in NETWORK_FILE_SYSTEMS:
         raise UnsupportedFileSystem(f"{path} is on {kind}, {advice}", path=path, reason=f"{kind} file system")
+
+
+# -- which process, which boot ------------------------------------------------------------
+
+
+@functools.cache
+def boot_id() -> str:
+    """What tells this run of the machine from every other; empty where the system does not tell."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
+def process_identity() -> tuple[int, int | None, str]:
+    """This process: its number, its start, and the space that its number counts in.
+
+    The start is in clock ticks since the boot, None if unknown; the space (PID namespace:
+    containers have their own) is empty if unknown.
+    """
+    return _identity(os.getpid())
+
+
+@functools.lru_cache(maxsize=4)
+def _identity(own: int) -> tuple[int, int | None, str]:
+    try:
+        space = os.readlink("/proc/self/ns/pid").partition("[")[2].rstrip("]")
+    except OSError:
+        space = ""
+    found = _status("self")
+    # The /proc of another space would tell of somebody else.
+    return own, found[2] if found is not None and found[0] == own else None, space
+
+
+def is_running(pid: int, start: int | None, space: str) -> bool | None:
+    """Whether the process of this number, start and space still runs; None if that cannot be told.
+
+    One that ended and was not yet waited for by its parent does not run.
+    """
+    _, own_start, own_space = process_identity()
+    if start is None or own_start is None or not space or space != own_space:
+        return None
+    try:
+        found = _status(str(pid))
+    except FileNotFoundError:
+        return False
+    if found is None:
+        return None
+    return found[2] == start and found[1] not in "ZXx"
+
+
+def _status(pid: str) -> tuple[int, str, int] | None:
+    """Number, state and start of a process; None if it cannot be told, ``FileNotFoundError`` if there is none."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
+            text = file.read()
+    except (FileNotFoundError, ProcessLookupError):
+        if pid != "self":
+            raise FileNotFoundError(pid) from None
+        return None
+    except OSError:
+        return None
+    # The second field is the program's name in brackets, which may hold anything.
+    number, _, _ = text.partition(" ")
+    rest = text.rpartition(")")[2].split()
+    return (int(number), rest[0], int(rest[19])) if len(rest) > 19 else None

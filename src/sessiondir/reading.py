@@ -115,27 +115,31 @@ class StoreReader(StoreHandle):
             finally:
                 reader.close()
 
-    def watch(self, since: int | None = None, *, timeout: float | None = None) -> Iterator[Change]:
+    def watch(
+        self, since: int | None = None, *, key: str | None = None, timeout: float | None = None
+    ) -> Iterator[Change]:
         """Wait for changes, of any process, and yield them; holds nothing while the caller works.
 
         Args:
             since: begin after this version; None begins now.
+            key: only changes of this session; None: of all.
             timeout: end after so many seconds without a change; None goes on until ``close``.
 
         A change is seen within some 20 ms. Raises ``ChangesUnavailable`` if the caller is so
         slow that the journal has been replaced twice meanwhile.
         """
         if self._reading() is None:
-            return self._watch_missing(timeout)
-        return self._watch(since, timeout)
+            return self._watch_missing(key, timeout)
+        return self._watch(since, key, timeout)
 
-    def _watch(self, since: int | None, timeout: float | None) -> Iterator[Change]:
+    def _watch(self, since: int | None, key: str | None, timeout: float | None) -> Iterator[Change]:
         core = self._reading()
         assert core is not None
         reader = ChangeReader(core, since)
-        return follow(reader, lambda: not self._closed, self._clock, timeout)
+        name = core.ref(key).key if key is not None else None
+        return follow(reader, lambda: not self._closed, self._clock, timeout, name)
 
-    def _watch_missing(self, timeout: float | None) -> Iterator[Change]:
+    def _watch_missing(self, key: str | None, timeout: float | None) -> Iterator[Change]:
         """Watch a store that does not exist yet: everything in it will be new."""
         waiting = Quiet(self._clock, timeout)
         while not self._closed and self._reading() is None:
@@ -143,7 +147,7 @@ class StoreReader(StoreHandle):
                 return
             self._clock.sleep(POLL_S)
         if not self._closed:
-            yield from self._watch(0, timeout)
+            yield from self._watch(0, key, timeout)
 
     def info(self) -> StoreInfo:
         """Versions, counts and sizes; O(sessions)."""

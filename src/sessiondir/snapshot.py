@@ -117,7 +117,7 @@ def _complete(
             damaged.pop(key, None)
             _collect(lambda key=key: view.peek_locked(key), key, documents, damaged)  # type: ignore[misc]
             if key in documents:
-                newest = max(newest, documents[key].version)
+                newest = max(newest, documents[key].latest)
         version = view.version
         view.catch_up()
         # A session without a file may have been deleted, and levelled, after ``version``.

@@ -12,7 +12,9 @@ from sessiondir.changes import Compute, deleting, patching, putting, updated
 from sessiondir.commit import Moved
 from sessiondir.core import closed_error
 from sessiondir.errors import InvalidOption, LockTimeout, SessionNotFound
+from sessiondir.leases import Fence, fence_check, require_token
 from sessiondir.locks import HeldKeys, reentrant
+from sessiondir.messaging import StoreInbox
 from sessiondir.model import (
     Document,
     Durability,
@@ -20,7 +22,6 @@ from sessiondir.model import (
     Operation,
     missing_document,
 )
-from sessiondir.reading import StoreReader
 from sessiondir.snapshot import Snapshot
 from sessiondir.transaction import (
     StoreEdit,
@@ -35,7 +36,7 @@ Update = Callable[[Entry], Mapping[str, Any] | None]
 _EDIT_TRIES = 100
 
 
-class SessionStore(StoreReader):
+class SessionStore(StoreInbox):
     """A store of session entries, shared by threads and processes. Open it with ``open``.
 
     Every entry handed out is the caller's own copy. Keys are text; how two spellings of a
@@ -55,6 +56,7 @@ class SessionStore(StoreReader):
         if_version: int | None = None,
         *,
         durability: Durability | None = None,
+        fence: Fence | None = None,
     ) -> int:
         """Store a whole entry; the session's version afterwards.
 
@@ -63,12 +65,13 @@ class SessionStore(StoreReader):
             entry: JSON object. Tuples are stored as arrays. An equal entry commits nothing.
             if_version: the entry version this rests on; 0: the session must not exist.
             durability: for this call; None takes the handle's.
+            fence: a lease that the change rests on; ``LeaseLost`` if it is ours no more.
 
         Raises ``ConflictError`` if the version is another; ``InvalidKey``, ``InvalidEntry``,
         ``EntryTooLarge``. Nothing was changed then. A damaged session file is set aside.
         """
         compute = putting(entry, if_version, self._limits)
-        version, unchanged = self._change(key, compute, None, durability, replacing=True)
+        version, unchanged = self._change(key, compute, None, durability, replacing=True, fence=fence)
         return unchanged if version is None else version
 
     __setitem__ = put
@@ -84,14 +87,15 @@ class SessionStore(StoreReader):
         create: bool = False,
         *,
         durability: Durability | None = None,
+        fence: Fence | None = None,
     ) -> Entry | None:
         """Set some top-level fields and remove those given as ``UNSET``; the entry afterwards.
 
         None if there is no such session and ``create`` is false. ``None`` as a value is
-        stored as null. Raises as ``put``. The journal line holds the given fields only.
+        stored as null. ``fence`` and errors as ``put``. The journal line holds the given fields only.
         """
         compute = patching(fields, create, self._limits)
-        found = self._change(key, compute, None, durability)[1]
+        found = self._change(key, compute, None, durability, fence=fence)[1]
         return found.entry() if found is not None else None
 
     def update(
@@ -102,6 +106,7 @@ class SessionStore(StoreReader):
         timeout: float | None = None,
         *,
         durability: Durability | None = None,
+        fence: Fence | None = None,
     ) -> Entry | None:
         """Read, let ``fn`` compute, and commit the difference, as one step.
 
@@ -113,6 +118,8 @@ class SessionStore(StoreReader):
             create: whether a missing session is an empty entry to ``fn``.
             timeout: seconds to wait for the session; None takes the handle's ``lock_timeout``.
             durability: for this call; None takes the handle's.
+            fence: a lease that the change rests on, looked at before ``fn`` is called and
+                again when it commits.
 
         Returns the entry as it then stands; None if missing and not created. What ``fn``
         raises is passed on, and nothing was changed. ``ReentrantUpdate`` if ``fn`` updates
@@ -127,11 +134,21 @@ class SessionStore(StoreReader):
                 entry = {}
             return updated(doc, fn(entry), self._limits)
 
-        return self._change(key, compute, timeout, durability)[1]
+        return self._change(key, compute, timeout, durability, fence=fence)[1]
 
-    def delete(self, key: str, if_version: int | None = None, *, durability: Durability | None = None) -> bool:
-        """Remove a session; whether it was there. ``ConflictError`` as ``put``."""
-        return self._change(key, deleting(if_version), None, durability)[1]
+    def delete(
+        self,
+        key: str,
+        if_version: int | None = None,
+        *,
+        durability: Durability | None = None,
+        fence: Fence | None = None,
+    ) -> bool:
+        """Remove a session; whether it was there. ``fence`` and ``ConflictError`` as ``put``.
+
+        What waits in its inbox, and its lease, stay.
+        """
+        return self._change(key, deleting(if_version), None, durability, fence=fence)[1]
 
     def _change(
         self,
@@ -141,12 +158,15 @@ class SessionStore(StoreReader):
         durability: Durability | None,
         *,
         replacing: bool = False,
+        fence: Fence | None = None,
     ) -> tuple[int | None, T]:
         """Run ``compute`` on the session's document and commit what it says, until nothing moved between."""
         timeout_s = self._lock_timeout if timeout is None else timeout
         level = durability or self._durability
         if level not in ("power", "process"):
             raise InvalidOption(f"durability must be 'power' or 'process', not {durability!r}")
+        if fence is not None:
+            compute = self._fenced(compute, fence)
         if self._core is None and self._reading() is None:
             # No directory yet: a change that changes nothing must not create or migrate one.
             name = self._normalise(key)
@@ -163,6 +183,7 @@ class SessionStore(StoreReader):
             except Moved:
                 pass  # someone else migrated it first and went on
         core = self._writing()
+        verify = fence_check(core, fence) if fence is not None else None
         ref = core.ref(key)
         locks = core.keys
         locks.acquire(ref, timeout_s)
@@ -174,7 +195,7 @@ class SessionStore(StoreReader):
                     return None, result
                 expected = {ref.key: doc.version if doc.fields is not None else 0}
                 try:
-                    committed = core.append((operation,), expected, timeout_s, level)
+                    committed = core.append((operation,), expected, timeout_s, level, verify)
                     break
                 except Moved:
                     continue
@@ -182,6 +203,16 @@ class SessionStore(StoreReader):
             locks.release(ref)
         core.settle(committed, level, self._interval)
         return committed.version, result
+
+    def _fenced(self, compute: Compute[T], fence: Fence) -> Compute[T]:
+        """``compute`` that first sees to it that the lease is not lost, before anything long is begun."""
+
+        def fenced(doc: Document) -> tuple[Operation | None, T]:
+            leased = self._document(fence.key)
+            require_token(leased.aside.lease if leased is not None and leased.aside is not None else None, fence)
+            return compute(doc)
+
+        return fenced
 
     def _compute_unlocked(self, doc: Document, compute: Compute[T]) -> tuple[Operation | None, T]:
         mine = (threading.get_ident(), doc.key)

@@ -19,19 +19,12 @@ from sessiondir.errors import DurabilityUnknown, StoreError
 from sessiondir.fs import FileSystem, range_request
 from sessiondir.journal import JournalFile
 from sessiondir.lockfile import Backoff, LockFile
+from sessiondir.procfs import boot_id
 from sessiondir.view import View
 
 _RECORD = struct.Struct("<QQI")
 _PATIENCE_S = 0.05
 """A stopped process may hold the sync lock; after this long everyone syncs for himself."""
-
-
-def _boot_id() -> bytes:
-    try:
-        with open("/proc/sys/kernel/random/boot_id", "rb") as file:
-            return file.read().strip()
-    except OSError:
-        return b""
 
 
 def _unknown(file: JournalFile, exc: OSError) -> DurabilityUnknown:
@@ -55,7 +48,7 @@ class SyncGroup:
         self._journal: JournalFile | None = None
         self._identity = b""
         self._synced = 0
-        self._boot = _boot_id()
+        self._boot = boot_id().encode()
         self._request = range_request(layout.SYNC_LOCK_AT)
         self._release = range_request(layout.SYNC_LOCK_AT, unlock=True)
 

@@ -16,7 +16,7 @@ from sessiondir.cache import Listener
 from sessiondir.errors import CorruptFile, StoreError, translated
 from sessiondir.follower import JournalFollower, Position
 from sessiondir.journal import DamagedLine, Header, Line, key_text
-from sessiondir.model import Document, Operation, Patch, apply_operation, missing_document
+from sessiondir.model import Delete, Document, Operation, Put, apply_operation, missing_document
 
 _log = logging.getLogger("sessiondir")
 _LITTLE_BYTES = 1 << 16
@@ -161,7 +161,7 @@ class View(JournalFollower):
         skipped: list[Position] = []
         for place in sorted(places):
             version, offset, length = place
-            if version <= doc.version:
+            if version <= doc.latest:
                 continue
             assert self.journal is not None
             line = self._parse(self.journal, self._fs.pread(self.journal.fd, length, offset), offset)
@@ -171,11 +171,11 @@ class View(JournalFollower):
                 if not self._follows(doc, operation):
                     skipped.append(place)
                     continue
-                if type(operation) is not Patch:
+                if type(operation) in (Put, Delete):
                     # A deleted session's file is gone, and with it the version that would have
                     # told these patches, of before it was deleted, from news.
                     skipped.clear()
-                known = True
+                    known = True
                 doc = apply_operation(doc, operation, version)
         return doc, known, skipped
 

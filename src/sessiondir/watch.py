@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from sessiondir import journal
+from sessiondir.aside import Ack, LeaseChange, Post
 from sessiondir.clock import Clock
 from sessiondir.commit import Moved
 from sessiondir.core import Core
 from sessiondir.errors import ChangesUnavailable, StoreNotFound, translated
 from sessiondir.journal import PEEK_BYTES, DamagedLine, JournalFile, Line
-from sessiondir.model import Change, Delete, Patch, Put
+from sessiondir.model import Change, ChangeKind, Delete, Patch, Put
 
 POLL_S = 0.02
 """How often a watcher looks: one system call each time, so fifty calls a second."""
+
+
+_KINDS: dict[type[object], ChangeKind] = {Delete: "delete", LeaseChange: "lease", Post: "post", Ack: "ack"}
 
 
 def changes_of(line: Line) -> list[Change]:
@@ -25,8 +29,9 @@ def changes_of(line: Line) -> list[Change]:
             found.append(Change(line.version, operation.key, "patch", names, line.at_ms))
         elif type(operation) is Put:
             found.append(Change(line.version, operation.key, "put", tuple(operation.fields), line.at_ms))
-        elif type(operation) is Delete:
-            found.append(Change(line.version, operation.key, "delete", (), line.at_ms))
+        else:
+            kind = _KINDS.get(type(operation), "take")
+            found.append(Change(line.version, operation.key, kind, (), line.at_ms))
     return found
 
 
@@ -148,14 +153,20 @@ class Quiet:
 
 
 def follow(
-    reader: ChangeReader, is_open: Callable[[], bool], clock: Clock, timeout: float | None
+    reader: ChangeReader,
+    is_open: Callable[[], bool],
+    clock: Clock,
+    timeout: float | None,
+    key: str | None = None,
 ) -> Iterator[Change]:
-    """Yield changes as they come, until the store is closed or nothing came for ``timeout`` seconds."""
+    """Yield changes (of one session: ``key``) until the store is closed or none came for ``timeout`` seconds."""
     quiet = Quiet(clock, timeout)
     try:
         while is_open():
             with translated(reader.path, "read"):
                 found = reader.read()
+            if key is not None:
+                found = [change for change in found if change.key == key]
             for change in found:
                 yield change
                 quiet.start()
@@ -175,7 +186,7 @@ def require_same_sessions(core: Core, since: int) -> None:
         raise Moved("", since, core.view.version) from None
     try:
         for change in reader.read():
-            if change.kind != "patch":
+            if change.kind in ("put", "delete"):
                 raise Moved(change.key, 0, change.version)
     finally:
         reader.close()

@@ -88,10 +88,10 @@ def test_a_commit_may_have_the_limit_and_no_more(open_store: Opener) -> None:
 
 def test_a_file_that_grew_beyond_reason_is_not_read(open_directory: Opener, store_path: str) -> None:
     """A session file far above the limit is reported as damaged before it is read into memory."""
-    store = open_directory(limits=Limits(entry_bytes=1000))
+    store = open_directory(limits=Limits(entry_bytes=1000, inbox_bytes=1000))
     store.put("a", {"n": 1})
     store.flush()
-    other = open_directory.elsewhere(limits=Limits(entry_bytes=1000), cache_bytes=0)
+    other = open_directory.elsewhere(limits=Limits(entry_bytes=1000, inbox_bytes=1000), cache_bytes=0)
     (path,) = (Path(store_path) / "entries").iterdir()
     good = path.read_bytes()
     path.write_bytes(good + b" " * (8 << 20))

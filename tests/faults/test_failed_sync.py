@@ -33,6 +33,7 @@ _WRITES: dict[str, Callable[[SessionStore], object]] = {
     "edit": lambda store: store.edit(lambda sessions: sessions.pop(A)),
     "replace": lambda store: store.replace({}),
     "transaction": _transaction,
+    "post": lambda store: store.post([A, "nobody"], {"n": 1}),
 }
 
 
@@ -44,6 +45,8 @@ _REFUSED: tuple[Callable[[SessionStore], object], ...] = (
     lambda store: store.transaction(B),
     lambda store: store.edit(lambda sessions: sessions.update({B: {"n": 8}})),
     lambda store: store.replace({B: {"n": 8}}),
+    lambda store: store.post(B, {"n": 8}),
+    lambda store: store.lease(B, "run"),
     lambda store: store.flush(),
 )
 

@@ -10,7 +10,18 @@ import pytest
 from harness.failing import ERRORS, leaked
 from harness.faulty import FaultFs
 from harness.powerloss import scratch
-from harness.story import LONG_KEY, A, Sessions, at_rest, contents, open_on, running
+from harness.story import (
+    LONG_KEY,
+    NOBODY,
+    A,
+    Sessions,
+    at_rest,
+    contents,
+    leased,
+    open_on,
+    running,
+    with_messages,
+)  # fmt: skip
 from harness.trees import read_tree
 from harness.watched import leave
 
@@ -37,6 +48,11 @@ _READS: dict[str, Callable[[SessionStore], Any]] = {
     "snapshot": _served_or_named,
     "changes": lambda store: store.changes(since=store.version),
     "info": lambda store: store.info().sessions,
+    "peek": lambda store: [one.id for one in store.peek(A)],
+    "peek at nobody": lambda store: [one.id for one in store.peek(NOBODY)],
+    "inboxes": lambda store: [(one.key, one.messages) for one in store.inboxes()],
+    "lease_of": lambda store: (found := store.lease_of(A)) and found.owner,
+    "leases": lambda store: [one.owner for one in store.leases()],
 }
 
 
@@ -44,7 +60,7 @@ def _not_closing(kind: str, args: tuple[Any, ...]) -> bool:
     return kind != "close"
 
 
-@pytest.mark.parametrize("beginning", [at_rest, running])
+@pytest.mark.parametrize("beginning", [at_rest, running, with_messages, leased])
 @pytest.mark.parametrize("name", _READS)
 def test_a_failing_call_in_a_read_is_an_error_or_harmless(name: str, beginning: Callable[[str], Sessions]) -> None:
     """G8: a read gives the right answer or a StoreError, and the same handle gives the right answer afterwards."""

@@ -37,12 +37,16 @@ class Step:
 
 @dataclass(frozen=True)
 class Scenario:
-    """A beginning and the steps after it; ``options`` go to ``SessionStore.open``."""
+    """A beginning and the steps after it; ``options`` go to ``SessionStore.open``.
+
+    ``unsynced``: a step makes commits that need not survive a power cut, whatever the durability.
+    """
 
     name: str
     prepare: Callable[[str], Sessions]
     steps: tuple[Step, ...]
     options: dict[str, Any] = field(default_factory=dict)
+    unsynced: bool = False
 
     def states(self, start: Sessions) -> list[Sessions]:
         """The sessions before the first step, after it, and so on."""
@@ -98,6 +102,23 @@ def torn(path: str) -> Sessions:
     return sessions
 
 
+def with_messages(path: str) -> Sessions:
+    """A store that was closed while messages waited: two for a session, one for none."""
+    at_rest(path)
+    with open_on(QuickFs(), path) as store:
+        store.post(A, {"n": 1}, id="m1")
+        store.post([A, NOBODY], "two", id="m2")
+    return BASE | _inbox(A, ["m1", {"n": 1}, False], ["m2", "two", False]) | _inbox(NOBODY, ["m2", "two", False])
+
+
+def leased(path: str) -> Sessions:
+    """A store that was closed while one session was leased."""
+    at_rest(path)
+    with open_on(QuickFs(), path) as store:
+        store.lease(A, "run", 3600)
+    return BASE | {f"{_LEASE}{A}": {"owner": "run"}}
+
+
 def current_journal(path: str) -> str:
     """The name of the newest journal."""
     names = [name for name in os.listdir(path) if name.startswith("journal-")]
@@ -140,6 +161,65 @@ edit = Step("edit", lambda s: s.edit(_edit), _edited)
 whole = Step("replace", lambda s: s.replace(_WHOLE), lambda d: dict(_WHOLE))
 flush = Step("flush", lambda s: s.flush())
 
+NOBODY = "agent:main:nobody"
+"""A session without an entry."""
+
+_INBOX, _LEASE = "inbox of ", "lease of "
+
+
+def _inbox(key: str, *messages: list[Any]) -> Sessions:
+    """An inbox in the form in which ``contents`` has it; each message as id, body, whether it is taken."""
+    return {f"{_INBOX}{key}": {"messages": list(messages)}} if messages else {}
+
+
+def _posted(key: str, *more: list[Any]) -> Callable[[Sessions], Sessions]:
+    def effect(sessions: Sessions) -> Sessions:
+        before = sessions.get(f"{_INBOX}{key}", {"messages": []})["messages"]
+        return sessions | _inbox(key, *before, *more)
+
+    return effect
+
+
+def _changed_inbox(key: str, change: Callable[[list[Any]], list[Any] | None]) -> Callable[[Sessions], Sessions]:
+    def effect(sessions: Sessions) -> Sessions:
+        messages = [new for one in sessions[f"{_INBOX}{key}"]["messages"] if (new := change(one)) is not None]
+        others = {name: entry for name, entry in sessions.items() if name != f"{_INBOX}{key}"}
+        return others | _inbox(key, *messages)
+
+    return effect
+
+
+def _unleased(sessions: Sessions) -> Sessions:
+    return {name: entry for name, entry in sessions.items() if name != f"{_LEASE}{A}"}
+
+
+post_a = Step("post", lambda s: s.post(A, {"n": 3}, id="p1"), _posted(A, ["p1", {"n": 3}, False]))
+post_again = Step("post again", lambda s: s.post(A, {"n": 3}, id="p1"))
+post_nobody = Step(
+    "post to nobody", lambda s: s.post(NOBODY, "early", id="p2"), _posted(NOBODY, ["p2", "early", False])
+)
+post_both = Step(
+    "post to two",
+    lambda s: s.post([A, NOBODY], [1], id="p3"),
+    lambda d: _posted(NOBODY, ["p3", [1], False])(_posted(A, ["p3", [1], False])(d)),
+)
+create_nobody = Step("create", lambda s: s.put(NOBODY, {"n": 1}), lambda d: d | {NOBODY: {"n": 1}})
+take_one = Step(
+    "take", lambda s: s.take(A, 1), _changed_inbox(A, lambda one: [*one[:2], True] if one[0] == "m1" else one)
+)
+put_one_back = Step("put back", lambda s: s.put_back(A, "m1"), _changed_inbox(A, lambda one: [*one[:2], False]))
+ack_one = Step("ack", lambda s: s.ack(A, "m1"), _changed_inbox(A, lambda one: None if one[0] == "m1" else one))
+ack_nobody = Step("ack", lambda s: s.ack(NOBODY, ["m2", "p2"]), _changed_inbox(NOBODY, lambda one: None))
+take_all = Step("take for good", lambda s: s.take(A, ack=True), _changed_inbox(A, lambda one: None))
+lease_a = Step("lease", lambda s: s.lease(A, "run", 3600), lambda d: d | {f"{_LEASE}{A}": {"owner": "run"}})
+lease_new = Step(
+    "lease nobody", lambda s: s.lease(NOBODY, "run", 60), lambda d: d | {f"{_LEASE}{NOBODY}": {"owner": "run"}}
+)
+fenced = Step(
+    "fenced patch", lambda s: s.patch(A, {"n": 9}, fence=s.lease_of(A)), lambda d: d | {A: d[A] | {"n": 9}}
+)
+release = Step("release", lambda s: s._let_go(s.lease_of(A)), _unleased)
+
 ROTATING = {"limits": Limits(journal_bytes=1)}
 
 SCENARIOS = (
@@ -158,6 +238,16 @@ SCENARIOS = (
     Scenario("delete and rotation", at_rest, (delete, flush, put_again, flush), ROTATING),
     Scenario("recovery", torn, (put_new,)),
     Scenario("write through", at_rest, (patch, delete), {"checkpoint_interval": 0}),
+    Scenario("post", at_rest, (post_a, post_again, patch)),
+    Scenario("post into nothing", absent, (post_nobody, flush, create_nobody, flush)),
+    Scenario("post to two", with_messages, (post_both, flush)),
+    Scenario("take and acknowledge", with_messages, (take_one, ack_one, take_all), unsynced=True),
+    Scenario("take and put back", with_messages, (take_one, flush, put_one_back), unsynced=True),
+    Scenario("acknowledge the last", with_messages, (ack_nobody, flush)),
+    Scenario("delete beside messages", with_messages, (delete, flush, put_again, flush, ack_one), ROTATING),
+    Scenario("lease", at_rest, (lease_a, fenced, release), unsynced=True),
+    Scenario("lease and rotation", at_rest, (lease_a, flush, lease_new, flush, release), ROTATING, unsynced=True),
+    Scenario("delete beside a lease", leased, (delete, flush, put_again, release, flush), unsynced=True),
 )
 
 
@@ -165,10 +255,19 @@ SCENARIOS = (
 
 
 def contents(store: SessionStore) -> Sessions:
-    """All sessions, read in one go."""
+    """All sessions, read in one go; beside them inboxes and leases, under names of their own."""
     snapshot = store.snapshot()
     assert not snapshot.damaged, snapshot.damaged
-    return {key: dict(entry) for key, entry in snapshot.items()}
+    found = {key: dict(entry) for key, entry in snapshot.items()}
+    for info in store.inboxes():
+        messages = store.peek(info.key, taken=True)
+        found |= _inbox(info.key, *([one.id, one.body, one.taken_by is not None] for one in messages))
+    return found | {f"{_LEASE}{one.key}": {"owner": one.owner} for one in store.leases()}
+
+
+def entries_of(found: Sessions) -> Sessions:
+    """What of ``contents`` are entries."""
+    return {key: entry for key, entry in found.items() if not key.startswith((_INBOX, _LEASE))}
 
 
 def errors_of(path: str, fs: FileSystem | None = None) -> list[str]:
@@ -191,8 +290,8 @@ def judge(path: str, allowed: list[Sessions], why: str) -> Sessions:
         with open_on(QuickFs(), path, read_only=True) as store:
             found = contents(store)
             assert found in allowed, f"{why}: {found}\nis none of\n" + "\n".join(map(str, allowed))
-            assert sorted(store.keys()) == sorted(found), why
-            assert {key: store.get(key) for key in store} == found, why
+            assert sorted(store.keys()) == sorted(entries_of(found)), why
+            assert {key: store.get(key) for key in store} == entries_of(found), why
     with open_on(QuickFs(), path) as store:
         assert contents(store) == found, f"{why}: getting ready to write changed something"
         before = store.version

@@ -13,6 +13,7 @@ import select
 import shutil
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -150,6 +151,78 @@ def stop_in_commit(path: str, options: Options) -> None:
     say(done=True)
 
 
+def parent(path: str, options: Options) -> None:
+    """Hold our session, leased and inside update, until told to stop; say which child announced itself."""
+    key = options["key"]
+    stop = threading.Event()
+
+    def stay(entry: dict[str, Any]) -> dict[str, Any]:
+        say(holding=True)
+        stop.wait()
+        return entry | {"held": True}
+
+    with _open(path, options) as store, store.lease(key, "parent", ttl=5, keep=True) as lease:
+        thread = threading.Thread(target=store.update, args=(key, stay, True), kwargs={"fence": lease})
+        thread.start()
+        while not told_to_stop():
+            if store.wait_inbox(key, timeout=0.05):
+                messages = store.take(key)
+                now = time.monotonic()
+                for message in messages:
+                    say(seen=message.body["child"], late=now - message.body["at"])
+                store.ack(key, messages)
+        stop.set()
+        thread.join()
+    say(done=True)
+
+
+def child(path: str, options: Options) -> None:
+    """Wait for the signal, make a session, update it, announce it to the parent; say how long it took."""
+    name = options["name"]
+    longest = 0.0
+    with _open(path, options) as store:
+        say(ready=True)
+        sys.stdin.readline()
+        for _ in range(options["updates"]):
+            begun = time.monotonic()
+            store.update(name, _more, create=True)
+            longest = max(longest, time.monotonic() - begun)
+        begun = time.monotonic()
+        store.post(options["parent"], {"child": name, "at": begun}, id=name)
+        say(update=longest, post=time.monotonic() - begun)
+
+
+def poster(path: str, options: Options) -> None:
+    """Post numbered messages until killed, each told to the parent after it returned; some of them twice."""
+    rng = random.Random(options["seed"])
+    with _open(path, options) as store:
+        say(ready=True)
+        for number in range(options["from"], 1 << 60):
+            given = f"{options['name']} {number}"
+            for _ in range(1 + (rng.random() < 0.2)):
+                store.post(options["keys"], number, id=given)
+            say(posted=given)
+            if rng.random() < 0.05:
+                store.flush()
+
+
+def consumer(path: str, options: Options) -> None:
+    """Take, tell the parent, acknowledge, tell it again, until killed."""
+    rng = random.Random(options["seed"])
+    with _open(path, options) as store:
+        say(ready=True)
+        while True:
+            for key in options["keys"]:
+                messages = store.take(key, rng.randrange(1, 6))
+                for message in messages:
+                    say(key=key, got=message.id, deliveries=message.deliveries)
+                if messages and rng.random() < 0.1:
+                    store.put_back(key, messages)
+                elif messages:
+                    store.ack(key, messages)
+                    say(key=key, acked=[message.id for message in messages])
+
+
 def copy_once(source: str, target: str) -> bool:
     """Copy a live store as ``cp -r`` does; False if a file that was listed had vanished."""
     try:
@@ -160,8 +233,12 @@ def copy_once(source: str, target: str) -> bool:
 
 
 _WORK: dict[str, Callable[[str, Options], None]] = {
-    work.__name__: work for work in (increments, first_open, pairs, flushing, acknowledged, hold, stop_in_commit)
-}
+    work.__name__: work
+    for work in (
+        increments, first_open, pairs, flushing, acknowledged, hold, stop_in_commit, parent, child,
+        poster, consumer,
+    )
+}  # fmt: skip
 
 if __name__ == "__main__":
     _WORK[sys.argv[1]](sys.argv[2], json.loads(sys.argv[3]))

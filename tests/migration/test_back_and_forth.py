@@ -165,7 +165,7 @@ def test_what_a_legacy_file_cannot_hold_is_told(tmp_path: Path) -> None:
     for file in (tmp_path / "sessions.d" / "entries").iterdir():
         value = json.loads(file.read_text())
         if value["sessionKey"] == "other":
-            file.write_text(json.dumps(value | {"inbox": [1]}))
+            file.write_text(json.dumps(value | {"later": [1]}))
     warnings = migration.rollback(path).warnings
     assert any("hold more than an entry" in text for text in warnings)
     assert any("'Key' and 'key' are one session" in text for text in warnings)

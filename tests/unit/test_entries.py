@@ -62,11 +62,11 @@ def test_a_file_is_json_for_people() -> None:
 
 def test_unknown_members_are_kept() -> None:
     """Members that another version put beside the entry survive a change of the entry."""
-    data = b'{"later":{"b":[1,2]},"sessionKey":"a","version":3,"entry":{"n":1},"lease":null}'
+    data = b'{"later":{"b":[1,2]},"sessionKey":"a","version":3,"entry":{"n":1},"other":null}'
     doc = parse_document(data, "a", "path", 0)
     changed = patch_document(doc, 4, {"n": 2}, ())
     assert json.loads(encode_document(changed)) == {
-        "sessionKey": "a", "version": 4, "entry": {"n": 2}, "later": {"b": [1, 2]}, "lease": None,
+        "sessionKey": "a", "version": 4, "entry": {"n": 2}, "later": {"b": [1, 2]}, "other": None,
     }  # fmt: skip
 
 

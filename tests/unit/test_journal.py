@@ -99,10 +99,10 @@ def test_a_sound_check_sum_over_nonsense_is_a_damaged_line(body: bytes) -> None:
 
 def test_an_operation_of_a_newer_version_is_refused() -> None:
     """What this version does not know is never skipped."""
-    line = journal.parse_line(sealed(b'{"v":1,"t":1,"ops":[{"op":"lease","key":"k"}]'))
+    line = journal.parse_line(sealed(b'{"v":1,"t":1,"ops":[{"op":"rename","key":"k"}]'))
     with pytest.raises(FormatTooNew) as caught:
         line.operations()
-    assert caught.value.found == "lease"
+    assert caught.value.found == "rename"
 
 
 def test_unknown_members_of_a_line_do_no_harm() -> None:

@@ -24,6 +24,8 @@ EXIT_CODES: Final[dict[int, str]] = {
     15: "the directory is not safe to use: others could change it, or it is not what it should be",
     16: "locks cannot be relied on in this file system",
     17: "the store or the medium is read-only",
+    18: "somebody else holds the lease, or it was lost; nothing was changed",
+    19: "the inbox is full; nothing was posted",
     DAMAGE_FOUND: "stored data is damaged",
     21: "migration or rollback was refused or failed; the original still stands",
     SYSTEM: "the operating system refused: disk full, input or output error",

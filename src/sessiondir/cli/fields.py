@@ -25,22 +25,27 @@ class Assignment:
 
 
 def parse_assignment(text: str) -> Assignment:
-    """Take ``FIELD=JSON`` apart.
-
-    What is not JSON is text, so that ``label=Monday`` needs no quotes within quotes; but what
-    begins like an array, an object or quoted text is a mistyped value, and refused.
-    Raises ``click.UsageError``.
-    """
+    """Take ``FIELD=JSON`` apart; the value as ``parse_value``. Raises ``click.UsageError``."""
     field, equals, value = text.partition("=")
     if not equals or not field:
         raise click.UsageError(f"{text!r} is not FIELD=JSON")
+    return Assignment(field, parse_value(field, value))
+
+
+def parse_value(name: str, text: str) -> Any:
+    """A JSON value as it was typed.
+
+    What is not JSON is text, so that ``label=Monday`` needs no quotes within quotes; but what
+    begins like an array, an object or quoted text is a mistyped value, and refused.
+    Raises ``click.UsageError``, which names ``name``.
+    """
     try:
-        return Assignment(field, codec.decode(value.encode("utf-8", "surrogatepass")))
+        return codec.decode(text.encode("utf-8", "surrogatepass"))
     except codec.DecodeError:
         pass
-    if value.lstrip()[:1] in ("[", "{", '"'):
-        raise click.UsageError(f"{field}: {_what_is_wrong(value)}")
-    return Assignment(field, value)
+    if text.lstrip()[:1] in ("[", "{", '"'):
+        raise click.UsageError(f"{name}: {_what_is_wrong(text)}")
+    return text
 
 
 def _what_is_wrong(value: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from sessiondir.cli import output
+from sessiondir.cli.leases import lease_as_json, lease_text
 from sessiondir.cli.options import examples, json_option, open_for_reading, store_option
 from sessiondir.cli.reading import read_session
 
@@ -27,25 +28,36 @@ _ITEMS = 20
 @json_option
 @store_option
 def show(*, path: str, key: str, full: bool, as_json: bool) -> None:
-    """Show the session KEY: version, time, size and entry.
+    """Show the session KEY: version, time, size, lease, inbox and entry.
 
     Long texts and arrays within the entry are cut short, and say so; --full and --json give
     everything. To get the entry alone use `sessiondir get`.
     """
     with open_for_reading(path) as store:
         entry, version = read_session(store, key)
+        lease = store.lease_of(key)
+        messages = store.peek(key, taken=True)
+    taken = sum(message.taken_by is not None for message in messages)
     size = len(output.json_text(entry, indent=None).encode("utf-8", "surrogatepass"))
     updated_at = entry.get("updatedAt")
     if isinstance(updated_at, bool) or not isinstance(updated_at, int | float):
         updated_at = None
     if as_json:
-        output.print_json({"key": key, "version": version, "updatedAt": updated_at, "size": size, "entry": entry})
+        told: dict[str, Any] = {"key": key, "version": version, "updatedAt": updated_at, "size": size}
+        told["lease"] = lease_as_json(lease) if lease is not None else None
+        told["inbox"] = {"messages": len(messages), "taken": taken}
+        output.print_json({**told, "entry": entry})
         return
     facts = [("session", key), ("version", str(version))]
     if updated_at is not None:
         age = output.age_text(updated_at, time.time() * 1000)
         facts.append(("updated", output.time_text(updated_at) + (f" ({age})" if age else "")))
-    output.print_facts([*facts, ("size", output.size_text(size))])
+    facts.append(("size", output.size_text(size)))
+    if lease is not None:
+        facts.append(("lease", lease_text(lease)))
+    if messages:
+        facts.append(("inbox", f"{len(messages):,} messages, {taken:,} of them taken"))
+    output.print_facts(facts)
     output.print_json(entry if full else cut_short(entry))
 
 
