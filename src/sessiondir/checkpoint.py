@@ -27,10 +27,11 @@ from sessiondir.clock import Clock
 from sessiondir.commit import Committer
 from sessiondir.directory import StoreDirectory
 from sessiondir.entries import SessionFiles
-from sessiondir.errors import CorruptFile, DurabilityUnknown, StoreError, storage_error, translated
+from sessiondir.errors import CorruptFile, DurabilityUnknown, StoreError, translated
 from sessiondir.journal import Header, JournalFile
 from sessiondir.lockfile import ByteLock
 from sessiondir.model import Document, Limits
+from sessiondir.mutex import finally_release
 from sessiondir.state import State, read_state, write_state
 from sessiondir.sync import SyncGroup
 from sessiondir.view import View
@@ -82,18 +83,14 @@ class Checkpointer:
         Returns False if nothing was done because of another process. Raises ``StorageError``;
         the store is as good as before, and the journal still holds what the files lack.
         """
+        mine = object()
+        longest = self._limits.journal_bytes if rotate_bytes is None else rotate_bytes
+
+        def work() -> bool:
+            return self._lock.acquire(mine, timeout_s) and self._run(youngest_s, longest)
+
         with translated(self._directory.path, "level"):
-            if not self._lock.acquire(timeout_s):
-                return False
-        try:
-            longest = self._limits.journal_bytes if rotate_bytes is None else rotate_bytes
-            return self._run(youngest_s, longest)
-        except OSError as exc:
-            if isinstance(exc, StoreError):
-                raise
-            raise storage_error(exc, self._directory.path, "level") from exc
-        finally:
-            self._lock.release()
+            return finally_release(work, lambda: self._lock.release(mine))
 
     def _run(self, youngest_s: float, rotate_bytes: int) -> bool:
         view = self._view
@@ -231,7 +228,12 @@ class Checkpointer:
         name = journal.create_journal(self._directory, header, at_ms, lines)
         new = JournalFile(self._directory, name, writable=True)
         try:
-            if self._change_journals(old, new, lines, copied_to):
+            mine = object()
+
+            def work() -> bool:
+                return self._change_journals(mine, old, new, lines, copied_to)
+
+            if finally_release(work, lambda: self._committer.unlock(mine)):
                 with self._view.mutex:
                     self._view.catch_up()
                 self._write_state(base, new, new.start)
@@ -243,32 +245,30 @@ class Checkpointer:
         finally:
             new.close()
 
-    def _change_journals(self, old: JournalFile, new: JournalFile, lines: bytes, copied_to: int) -> bool:
+    def _change_journals(
+        self, mine: object, old: JournalFile, new: JournalFile, lines: bytes, copied_to: int
+    ) -> bool:
         """Copy what came in meanwhile and finish ``old`` with the line that names ``new``."""
-        locked = self._committer.lock(COMMIT_LOCK_S)
-        try:
-            if locked is not old:
-                return False  # only removing files by hand gets here: whoever did it has a journal of his own
-            if self._view.torn or not old.tail_checked:
-                self._committer.mend_tail(old)
-            end, version = self._view.end, self._view.version
-            rest = journal.read_range(self._fs, old.fd, copied_to, end)
-            if rest:
-                durable.write_all(self._fs, new.fd, rest, new.start + len(lines))
-                self._fs.fdatasync(new.fd)
-            if self._inode(new.name) != new.inode:
-                raise CorruptFile(
-                    f"{new.path} was replaced: somebody removed the lock file; nothing was changed",
-                    path=new.path,
-                    reason="replaced",
-                )
-            # From the next line on the old journal is finished; whoever follows it before it is
-            # durable syncs it himself (see SyncGroup), so no power cut hides a commit behind it.
-            at_ms = int(self._clock.now() * 1000)
-            old.append(journal.encode_next(version, at_ms, new.name), end, preallocate=False)
-            self._sync.finish(old)
-        finally:
-            self._committer.unlock(locked)
+        if self._committer.lock(mine, COMMIT_LOCK_S) is not old:
+            return False  # only removing files by hand gets here: whoever did it has a journal of his own
+        if self._view.torn or not old.tail_checked:
+            self._committer.mend_tail(old)
+        end, version = self._view.end, self._view.version
+        rest = journal.read_range(self._fs, old.fd, copied_to, end)
+        if rest:
+            durable.write_all(self._fs, new.fd, rest, new.start + len(lines))
+            self._fs.fdatasync(new.fd)
+        if self._inode(new.name) != new.inode:
+            raise CorruptFile(
+                f"{new.path} was replaced: somebody removed the lock file; nothing was changed",
+                path=new.path,
+                reason="replaced",
+            )
+        # From the next line on the old journal is finished; whoever follows it before it is
+        # durable syncs it himself (see SyncGroup), so no power cut hides a commit behind it.
+        at_ms = int(self._clock.now() * 1000)
+        old.append(journal.encode_next(version, at_ms, new.name), end, preallocate=False)
+        self._sync.finish(old)
         return True
 
     def _inode(self, name: str) -> str:

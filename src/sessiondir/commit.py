@@ -14,7 +14,6 @@ torn tail that nobody reads; after it, the commit stands.
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
@@ -27,6 +26,7 @@ from sessiondir.fs import LOCK_EX, LOCK_NB, LOCK_UN, FileSystem
 from sessiondir.journal import JournalFile
 from sessiondir.lockfile import take_flock
 from sessiondir.model import Limits, Operation
+from sessiondir.mutex import OwnedMutex, finally_release
 from sessiondir.view import View
 
 _log = logging.getLogger("sessiondir")
@@ -67,44 +67,42 @@ class Committer:
         self._directory = directory
         self._view = view
         self._limits = limits
-        self.mutex = threading.Lock()
+        self.mutex = OwnedMutex()
+        self._locked: JournalFile | None = None
+        """The journal whose lock the holder of the mutex has, or is about to take."""
 
-    def lock(self, timeout_s: float, shortest_s: float = SHORTEST_WAIT_S) -> JournalFile:
-        """Take the commit lock on the current journal, and catch up. ``LockTimeout`` if it stays busy.
+    def lock(self, mine: object, timeout_s: float, shortest_s: float = SHORTEST_WAIT_S) -> JournalFile:
+        """Take the commit lock on the current journal for the call ``mine``, and catch up.
 
-        Nobody holds it for more than milliseconds unless stopped, so even a caller who does not
-        want to wait for a session waits up to ``shortest_s`` here.
+        Raises ``LockTimeout`` if it stays busy. To be followed by ``unlock(mine)`` whatever
+        comes of it. Nobody holds it for more than milliseconds unless stopped, so even a
+        caller who does not want to wait for a session waits up to ``shortest_s`` here.
         """
-        if not self.mutex.acquire(False) and not self.mutex.acquire(timeout=max(timeout_s, shortest_s)):
+        mutex = self.mutex
+        if mutex.by is None and mutex.lock.acquire(False):  # as below, without a call
+            mutex.by = mine
+        elif not mutex.acquire(mine, max(timeout_s, shortest_s)):
             raise self.lock_timeout(max(timeout_s, shortest_s))
         view = self._view
-        try:
-            while True:
-                file = view.journal
-                assert file is not None
-                try:
-                    self._fs.flock(file.fd, _EXCLUSIVE)
-                except BlockingIOError:
-                    self._wait(file, max(timeout_s, shortest_s))
-                try:
-                    with view.mutex:
-                        view.catch_up()
-                        if view.journal is file and not view.finished:
-                            return file
-                except BaseException:
-                    self._fs.flock(file.fd, LOCK_UN)
-                    raise
-                self._fs.flock(file.fd, LOCK_UN)
-                if view.finished:
-                    raise CorruptFile(
-                        f"{file.path} is finished and its successor is not there: the store was rolled back or "
-                        "files were removed; close this handle and open the store again",
-                        path=file.path,
-                        reason="finished journal without successor",
-                    )
-        except BaseException:
-            self.mutex.release()
-            raise
+        while True:
+            self._locked = file = view.journal
+            assert file is not None
+            try:
+                self._fs.flock(file.fd, _EXCLUSIVE)
+            except BlockingIOError:
+                self._wait(file, max(timeout_s, shortest_s))
+            with view.mutex:
+                view.catch_up()
+                if view.journal is file and not view.finished:
+                    return file
+            self._fs.flock(file.fd, LOCK_UN)
+            if view.finished:
+                raise CorruptFile(
+                    f"{file.path} is finished and its successor is not there: the store was rolled back or "
+                    "files were removed; close this handle and open the store again",
+                    path=file.path,
+                    reason="finished journal without successor",
+                )
 
     def _wait(self, file: JournalFile, timeout_s: float) -> None:
         if not take_flock(self._fs, self._clock, file.fd, timeout_s, self._catch_up):
@@ -114,16 +112,24 @@ class Committer:
         with self._view.mutex:
             self._view.catch_up()
 
-    def unlock(self, file: JournalFile) -> None:
-        """Let go of the commit lock."""
-        try:
-            if file.fd >= 0:
-                self._fs.flock(file.fd, LOCK_UN)
-        except OSError as exc:
-            # The commit, if there was one, stands; other processes wait until we close.
-            _log.error("%s: the commit lock could not be released: %s", file.path, str(exc))
-        finally:
-            self.mutex.release()
+    def unlock(self, mine: object) -> None:
+        """Let go of the commit lock if ``mine`` holds it; any number of times."""
+        mutex = self.mutex
+        if mutex.by is mine:
+            file = self._locked
+            try:
+                if file is not None and file.fd >= 0:
+                    self._fs.flock(file.fd, LOCK_UN)
+            except OSError as exc:
+                if exc.errno is None:
+                    raise  # out of a signal handler: the lock is not released yet
+                # The commit, if there was one, stands; other processes wait until we close.
+                _log.error("%s: the commit lock could not be released: %s", self._directory.path, str(exc))
+            self._locked = None
+            mutex.by = None
+            mutex.lock.release()
+        else:
+            mutex.release(mine)  # perhaps interrupted between these two
 
     def commit(
         self,
@@ -150,9 +156,10 @@ class Committer:
         Raises ``Moved``, ``LockTimeout``, ``DiskFull`` and the like; then nothing was committed.
         """
         text = journal.encode_operations(operations)  # before the lock: under it, everybody waits
+        mine = object()
         try:
-            file = self.lock(timeout_s, shortest_s)
             try:
+                file = self.lock(mine, timeout_s, shortest_s)
                 if verify is not None:
                     decided = verify()
                     if decided is not None:
@@ -160,9 +167,10 @@ class Committer:
                 start = self._view.end
                 committed = self._append(file, start, text, expected, preallocate)
             finally:
-                self.unlock(file)
-        except OSError as exc:
-            if isinstance(exc, StoreError):
+                self.unlock(mine)
+        except BaseException as exc:
+            self.unlock(mine)  # the first time may have been interrupted
+            if isinstance(exc, StoreError) or not isinstance(exc, OSError) or exc.errno is None:
                 raise
             raise storage_error(exc, self._directory.path, "write") from exc
         self._take_over(operations, committed, start)
@@ -183,40 +191,45 @@ class Committer:
         text = journal.encode_operations(operations)
         view = self._view
         file = view.journal
-        if file is None or view.finished or not file.tail_checked or not self.mutex.acquire(False):
+        if file is None or view.finished or not file.tail_checked:
             return None
+        mine = object()
         try:
-            self._fs.flock(file.fd, _EXCLUSIVE)
-        except OSError:
-            self.mutex.release()
-            return None  # busy, or an error that the thorough way tells of
-        except BaseException:
-            self.mutex.release()
-            raise
-        try:
-            if not self._is_at_hand(file, expected):
-                return None
-            start = view.end
-            committed = self._append(file, start, text, expected, False)
-        except OSError as exc:
-            if isinstance(exc, StoreError):
+            try:
+                if not self._lock_at_once(mine, file) or not self._is_at_hand(file, expected):
+                    return None
+                start = view.end
+                committed = self._append(file, start, text, expected, False)
+            finally:
+                self.unlock(mine)
+        except BaseException as exc:
+            self.unlock(mine)  # the first time may have been interrupted
+            if isinstance(exc, StoreError) or not isinstance(exc, OSError) or exc.errno is None:
                 raise
             raise storage_error(exc, self._directory.path, "write") from exc
-        finally:
-            self.unlock(file)
         self._take_over(operations, committed, start)
         return committed
+
+    def _lock_at_once(self, mine: object, file: JournalFile) -> bool:
+        if not self.mutex.acquire(mine, 0):
+            return False
+        self._locked = file
+        try:
+            self._fs.flock(file.fd, _EXCLUSIVE)
+        except OSError as exc:
+            if exc.errno is None:
+                raise  # out of a signal handler
+            return False  # busy, or an error that the thorough way tells of
+        return True
 
     def _is_at_hand(self, file: JournalFile, expected: Mapping[str, int]) -> bool:
         """Catch up if that is quick; whether ``file`` can be appended to without reading a session file."""
         view = self._view
-        if not view.mutex.acquire(False):
+        if view.mutex.locked():
             return False
-        try:
+        with view.mutex:  # not acquire(False): a signal handler may raise between that and a try
             ready = view.catch_up_if_little() and view.journal is file and not view.torn
             return ready and all(key in view.cache.documents for key in expected)
-        finally:
-            view.mutex.release()
 
     def _append(
         self,
@@ -274,8 +287,12 @@ class Committer:
 
     def trim(self) -> None:
         """Give back the zeros written ahead, so that a store at rest is plain text."""
+        mine = object()
+        finally_release(lambda: self._trim(mine), lambda: self.unlock(mine))
+
+    def _trim(self, mine: object) -> None:
         try:
-            file = self.lock(0)
+            file = self.lock(mine, 0)
         except StoreError as exc:
             _log.info("%s: journal not trimmed: %s", self._directory.path, str(exc))
             return
@@ -285,8 +302,6 @@ class Committer:
                 file.cut(self._view.end)
         except OSError as exc:
             _log.info("%s: not trimmed: %s", file.path, str(exc))  # cosmetic, and the store is closing
-        finally:
-            self.unlock(file)
 
     def lock_timeout(self, waited_s: float) -> LockTimeout:
         """The error of having waited for the commit lock so long."""

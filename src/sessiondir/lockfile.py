@@ -27,6 +27,7 @@ from sessiondir.fs import (
     is_free,
     range_request,
 )
+from sessiondir.mutex import OwnedMutex
 
 _log = logging.getLogger("sessiondir")
 _SPINS = 30
@@ -221,7 +222,7 @@ class LockFile:
 
 
 class ByteLock:
-    """A store-wide lock on one byte, for one thread of one process at a time."""
+    """A store-wide lock on one byte, for one call in one thread of one process at a time."""
 
     def __init__(self, file: LockFile, clock: Clock, position: int) -> None:
         self._file = file
@@ -229,39 +230,38 @@ class ByteLock:
         self._position = position
         self._request = range_request(position)
         self._release = range_request(position, unlock=True)
-        self._thread = threading.Lock()
+        self._mutex = OwnedMutex()
 
-    def acquire(self, timeout_s: float) -> bool:
-        """Take the lock within ``timeout_s`` seconds (0: one try); False if it stayed busy."""
+    def acquire(self, mine: object, timeout_s: float) -> bool:
+        """Take the lock for the call ``mine`` within ``timeout_s`` seconds (0: one try); False if it stayed busy.
+
+        To be followed by ``release(mine)`` whatever comes of it.
+        """
         deadline = self._clock.monotonic() + timeout_s
-        if not (self._thread.acquire(timeout=timeout_s) if timeout_s > 0 else self._thread.acquire(False)):
+        if not self._mutex.acquire(mine, timeout_s):
             return False
-        try:
-            backoff = Backoff(self._clock, 0.005)
-            while True:
-                if self._file.try_byte(self._position, self._request):
-                    if not self._file.was_removed():
-                        break
-                    self._file.reopen_if_unlinked()
-                elif self._clock.monotonic() >= deadline:
-                    self._thread.release()
-                    return False
-                else:
-                    backoff.wait()
-        except BaseException:
-            self._thread.release()
-            raise
-        return True
+        backoff = Backoff(self._clock, 0.005)
+        while True:
+            if self._file.try_byte(self._position, self._request):
+                if not self._file.was_removed():
+                    return True
+                self._file.reopen_if_unlinked()
+            elif self._clock.monotonic() >= deadline:
+                return False
+            else:
+                backoff.wait()
 
     def is_busy(self) -> bool:
         """Whether a thread of this process has it."""
-        return self._thread.locked()
+        return self._mutex.by is not None
 
-    def release(self) -> None:
-        """Let the lock go."""
-        try:
-            self._file.release_byte(self._position, self._release)
-        except OSError as exc:
-            _log.error("%s: a store-wide lock could not be released: %s", self._file.path, str(exc))
-        finally:
-            self._thread.release()
+    def release(self, mine: object) -> None:
+        """Let the lock go if ``mine`` holds it; any number of times."""
+        if self._mutex.by is mine:
+            try:
+                self._file.release_byte(self._position, self._release)
+            except OSError as exc:
+                if exc.errno is None:
+                    raise  # out of a signal handler: the lock is not released yet
+                _log.error("%s: a store-wide lock could not be released: %s", self._file.path, str(exc))
+        self._mutex.release(mine)

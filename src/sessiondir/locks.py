@@ -7,6 +7,9 @@ for orderly queueing; what makes an update safe is the version check of the comm
 
 No wait is a blocking system call, so every wait is bounded. Nothing here is removed or
 left behind: the kernel frees a lock with its last descriptor.
+
+Sessions are held and awaited in the name of a ``Claim``, which is given up whether the
+session was got or not, twice if an exception came out of that (see ``mutex``).
 """
 
 from __future__ import annotations
@@ -16,13 +19,15 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable
-from types import TracebackType
 from typing import Any, NamedTuple, Protocol
+
+import msgspec
 
 from sessiondir.clock import Clock
 from sessiondir.errors import LockTimeout, ReentrantUpdate, StoreError, storage_error
 from sessiondir.layout import KeyRef
 from sessiondir.lockfile import LockFile
+from sessiondir.mutex import finally_release
 from sessiondir.procfs import find_holder
 from sessiondir.turns import TURN_S, Turns
 
@@ -53,13 +58,12 @@ def reentrant(key: str, holder: str = "this very thread") -> ReentrantUpdate:
     )
 
 
-class _Queue:
-    """The threads and tasks of this process that wait for one session, in order of arrival."""
+class Claim(msgspec.Struct, eq=False):
+    """One call's claim to one session: its owner, since when it waits or holds, and the gate it waits at."""
 
-    __slots__ = ("waiters",)
-
-    def __init__(self) -> None:
-        self.waiters: deque[tuple[object, Gate]] = deque()
+    owner: object
+    since_s: float
+    gate: Gate | None = None
 
 
 class KeyLocks:
@@ -74,21 +78,26 @@ class KeyLocks:
         self._file = file
         self._clock = clock
         self._meanwhile = meanwhile
-        self._holders: dict[str, tuple[object, float]] = {}
-        """Session to the owner in this process that holds it, and since when."""
-        self._queues: dict[str, _Queue] = {}
+        self._holders: dict[str, Claim] = {}
+        self._queues: dict[str, deque[Claim]] = {}
+        """The threads and tasks of this process that wait for a session, in order of arrival."""
         self._looked = -_LOOK_S
         self._turns = Turns(file, clock)
-        self._mutex = threading.Lock()
+        # Reentrant, because an abandoned transaction lets go whenever Python collects it.
+        self._mutex = threading.RLock()
 
-    def acquire(self, ref: KeyRef, timeout_s: float) -> None:
-        """Take the session's lock within ``timeout_s`` seconds (0: one try).
+    def claim(self) -> Claim:
+        """What ``acquire`` and ``release`` know a call of this thread by; for one session."""
+        return Claim(threading.get_ident(), self._clock.monotonic())
+
+    def acquire(self, ref: KeyRef, mine: Claim, timeout_s: float) -> None:
+        """Take the session's lock within ``timeout_s`` seconds (0: one try) after ``mine`` was made.
 
         Raises ``LockTimeout`` naming the holder if known, ``ReentrantUpdate`` if this thread
-        has it already. Cost when free: one system call.
+        has it already. To be followed by ``release(ref, mine)`` whatever comes of it. Cost
+        when free: one system call.
         """
-        started = self._clock.monotonic()
-        mine = (threading.get_ident(), started)
+        started = mine.since_s
         # setdefault is one step under the interpreter lock: it either takes the session or tells who has it.
         if self._holders.setdefault(ref.key, mine) is not mine:
             self._wait_for_thread(ref, mine, timeout_s)
@@ -99,11 +108,10 @@ class KeyLocks:
                 started - self._looked >= _LOOK_S and self._was_removed(started)
             ):
                 self._wait_for_process(ref, started, timeout_s)
-        except BaseException as exc:
-            self._hand_over(ref)
-            if isinstance(exc, OSError) and not isinstance(exc, StoreError):
-                raise storage_error(exc, self._file.path, "lock") from exc
-            raise
+        except OSError as exc:
+            if isinstance(exc, StoreError) or exc.errno is None:
+                raise
+            raise storage_error(exc, self._file.path, "lock") from exc
 
     def _was_removed(self, now: float) -> bool:
         """Whether the lock just taken is worth nothing because its file was removed; asked every 10 ms.
@@ -114,74 +122,119 @@ class KeyLocks:
         self._looked = now
         return self._file.was_removed()
 
-    def release(self, ref: KeyRef) -> None:
-        """Let the session go; who has waited longest in this process gets it next."""
+    def release(self, ref: KeyRef, mine: Claim | None = None) -> None:
+        """Give up a claim, any number of times; who has waited longest in this process gets the session.
+
+        A task, which gives no claim, lets go once of what it holds.
+        """
+        key = ref.key
+        holder = self._holders.get(key)
+        if mine is None:
+            mine = holder
+        elif mine is not holder:
+            if key not in self._queues:
+                return
+            with self._mutex:
+                self._complete(key)
+                self._leave_queue(key, mine)
+            if self._holders.get(key) is not mine:
+                return  # else it was handed to us at the last moment
         try:
             self._file.release_byte(ref.position, ref.unlock)
         except OSError as exc:
+            if exc.errno is None:
+                raise  # out of a signal handler: the lock is not released yet
             # What was to be done is done; the session stays locked for others until we close.
-            _log.error("%s: session %r could not be unlocked: %s", self._file.path, ref.key, str(exc))
-        finally:
-            self._hand_over(ref)
-
-    def _hand_over(self, ref: KeyRef) -> None:
+            _log.error("%s: session %r could not be unlocked: %s", self._file.path, key, str(exc))
         with self._mutex:
-            queue = self._queues.get(ref.key)
-            while queue is not None and queue.waiters:
-                owner, gate = queue.waiters.popleft()
-                if not queue.waiters:
-                    del self._queues[ref.key]
-                self._holders[ref.key] = (owner, self._clock.monotonic())
-                try:
-                    gate.release()
-                    return
-                except RuntimeError:
-                    continue  # a task whose event loop was closed: it will never run again
-            del self._holders[ref.key]
+            if key not in self._queues:
+                del self._holders[key]
+            else:
+                self._hand_over(key, mine)
 
-    def _wait_for_thread(self, ref: KeyRef, mine: tuple[int, float], timeout_s: float) -> None:
-        gate = threading.Lock()
-        gate.acquire()
-        if self._join(ref, mine, gate):
+    def _hand_over(self, key: str, mine: Claim | None) -> None:
+        """Make the longest waiter the holder in place of ``mine``. Mutex held."""
+        self._complete(key)
+        while (holder := self._holders.get(key)) is mine and holder is not None:
+            queue = self._queues.get(key)
+            if not queue:
+                del self._holders[key]
+                return
+            queue[0].since_s = self._clock.monotonic()
+            self._holders[key] = mine = queue[0]
+            if self._complete(key):
+                return
+
+    def _complete(self, key: str) -> bool:
+        """Open the gate to a waiter who has become the holder, also if whoever made him so was interrupted.
+
+        False if he will never come. Mutex held.
+        """
+        queue = self._queues.get(key)
+        heir = self._holders.get(key)
+        if not queue or heir is None or queue[0] is not heir:
+            return True
+        assert heir.gate is not None
+        alive = True
+        try:
+            heir.gate.release()
+        except RuntimeError:
+            # A thread's gate is open already; a task's event loop was closed, and it will never run again.
+            alive = not isinstance(heir.owner, TaskOwner)
+        self._leave_queue(key, heir)
+        return alive
+
+    def _leave_queue(self, key: str, mine: Claim) -> None:
+        queue = self._queues.get(key)
+        if queue is None:
             return
         try:
-            if gate.acquire(timeout=timeout_s) if timeout_s > 0 else gate.acquire(False):
-                return
-        except BaseException:
-            self.abandon(ref, gate)
-            raise
-        error = self.give_up(ref, gate, mine[1])
+            queue.remove(mine)
+        except ValueError:
+            pass
+        if not queue:
+            self._queues.pop(key, None)
+
+    def _wait_for_thread(self, ref: KeyRef, mine: Claim, timeout_s: float) -> None:
+        started = mine.since_s
+        gate = mine.gate = threading.Lock()
+        gate.acquire()
+        if self._join(ref, mine) or (gate.acquire(timeout=timeout_s) if timeout_s > 0 else gate.acquire(False)):
+            return
+        error = self.give_up(ref, gate, started)
         if error is not None:
             raise error
 
-    def _join(self, ref: KeyRef, mine: tuple[object, float], gate: Gate) -> bool:
+    def _join(self, ref: KeyRef, mine: Claim) -> bool:
         """Take the session in this process, or else queue for it; whether it was taken."""
         with self._mutex:
             holder = self._holders.setdefault(ref.key, mine)
             if holder is mine:
                 return True
-            owner = mine[0]
-            if holder[0] == owner:
+            owner = mine.owner
+            if holder.owner == owner:
                 who = "this very thread" if isinstance(owner, int) else "this very task"
                 raise reentrant(ref.key, who)
-            queue = self._queues.get(ref.key)
+            queue = self._queues.setdefault(ref.key, deque())
             if isinstance(owner, int):
-                ahead = [holder[0], *(one for one, _ in queue.waiters)] if queue is not None else [holder[0]]
+                ahead = [holder.owner, *(one.owner for one in queue)]
                 if any(isinstance(one, TaskOwner) and one.thread == owner for one in ahead):
                     # That task cannot end while this thread, which runs its loop, waits for it.
+                    self._leave_queue(ref.key, mine)
                     raise reentrant(
                         ref.key, "a task of this very thread, which must not block: use AsyncSessionStore"
                     )
-            if queue is None:
-                queue = self._queues[ref.key] = _Queue()
-            queue.waiters.append((owner, gate))
+            queue.append(mine)
+            if self._holders.setdefault(ref.key, mine) is mine:  # an abandoned transaction let go just now
+                self._leave_queue(ref.key, mine)
+                return True
             return False
 
     # -- the steps of ``acquire``, for tasks ----------------------------------------------
 
     def try_enter(self, ref: KeyRef, owner: TaskOwner) -> bool:
         """Take the session in this process if it is free, before ``try_process``."""
-        mine = (owner, self._clock.monotonic())
+        mine = Claim(owner, self._clock.monotonic())
         return self._holders.setdefault(ref.key, mine) is mine
 
     def enter(self, ref: KeyRef, owner: TaskOwner, gate: Gate) -> bool:
@@ -189,25 +242,37 @@ class KeyLocks:
 
         Raises ``ReentrantUpdate``. Who stops waiting calls ``abandon`` or ``give_up``.
         """
-        return self._join(ref, (owner, self._clock.monotonic()), gate)
+        return self._join(ref, Claim(owner, self._clock.monotonic(), gate))
 
     def abandon(self, ref: KeyRef, gate: Gate) -> None:
         """Stop waiting for the session; if it was handed over meanwhile, pass it on."""
-        if not self._leave_queue(ref, gate):
-            self._hand_over(ref)
+        if not self._stop_waiting(ref.key, gate):
+            self.leave(ref)
 
     def leave(self, ref: KeyRef) -> None:
         """Let go of the session in this process, without having taken it among processes."""
-        self._hand_over(ref)
+        with self._mutex:
+            self._hand_over(ref.key, self._holders[ref.key])
 
     def give_up(self, ref: KeyRef, gate: Gate, started: float) -> LockTimeout | None:
         """Stop waiting since ``started``; the error to raise, or None if the session was handed over meanwhile."""
-        if not self._leave_queue(ref, gate):
+        if not self._stop_waiting(ref.key, gate):
             return None
         now = self._clock.monotonic()
-        owner, since = self._holders.get(ref.key, (0, now))
-        holder = f"another {self._owner_name(owner)}"
-        return self._timeout(ref.key, os.getpid(), holder, now - since, now - started)
+        holder = self._holders.get(ref.key)
+        name = f"another {self._owner_name(holder.owner if holder is not None else 0)}"
+        held_s = now - holder.since_s if holder is not None else 0.0
+        return self._timeout(ref.key, os.getpid(), name, held_s, now - started)
+
+    def _stop_waiting(self, key: str, gate: Gate) -> bool:
+        """Leave the queue; False if the session was handed over meanwhile."""
+        with self._mutex:
+            self._complete(key)
+            for one in self._queues.get(key, ()):
+                if one.gate is gate:
+                    self._leave_queue(key, one)
+                    return True
+            return False
 
     def try_process(self, ref: KeyRef) -> bool:
         """Take the session among processes, in one try."""
@@ -234,18 +299,6 @@ class KeyLocks:
         holder = f"process {pid}" if pid is not None else "another process"
         return self._timeout(ref.key, pid, holder, None, self._clock.monotonic() - started)
 
-    def _leave_queue(self, ref: KeyRef, gate: Gate) -> bool:
-        """Stop waiting; False if the session was handed to us meanwhile."""
-        with self._mutex:
-            queue = self._queues.get(ref.key)
-            place = next((item for item in queue.waiters if item[1] is gate), None) if queue is not None else None
-            if queue is None or place is None:
-                return False
-            queue.waiters.remove(place)
-            if not queue.waiters:
-                del self._queues[ref.key]
-            return True
-
     @staticmethod
     def _owner_name(owner: object) -> str:
         if isinstance(owner, TaskOwner):
@@ -255,22 +308,22 @@ class KeyLocks:
 
     def _wait_for_process(self, ref: KeyRef, started: float, timeout_s: float) -> None:
         self._file.reopen_if_unlinked()
+        finally_release(lambda: self._take_turns(ref, started, timeout_s), lambda: self._turns.unmark(ref))
+
+    def _take_turns(self, ref: KeyRef, started: float, timeout_s: float) -> None:
         self._turns.mark(ref)
-        try:
-            while True:
-                if self._file.try_byte(ref.position, ref.lock):
-                    if not self._file.was_removed():
-                        ref.turn_ends = self._clock.monotonic() + TURN_S
-                        return
-                    self._file.reopen_if_unlinked()
-                    continue
-                waited_s = self._clock.monotonic() - started
-                if waited_s >= timeout_s:
-                    raise self.process_timeout(ref, started)
-                self._meanwhile(ref.key)
-                self._clock.sleep(self._turns.pause_s(waited_s))
-        finally:
-            self._turns.unmark(ref)
+        while True:
+            if self._file.try_byte(ref.position, ref.lock):
+                if not self._file.was_removed():
+                    ref.turn_ends = self._clock.monotonic() + TURN_S
+                    return
+                self._file.reopen_if_unlinked()
+                continue
+            waited_s = self._clock.monotonic() - started
+            if waited_s >= timeout_s:
+                raise self.process_timeout(ref, started)
+            self._meanwhile(ref.key)
+            self._clock.sleep(self._turns.pause_s(waited_s))
 
     @staticmethod
     def _timeout(key: str, pid: int | None, holder: str, held_s: float | None, waited_s: float) -> LockTimeout:
@@ -294,25 +347,18 @@ class HeldKeys:
         self._refs = sorted(refs, key=lambda ref: (ref.position, ref.key))
         self._timeout_s = timeout_s
         self._clock = clock
-        self._held: list[KeyRef] = []
+        self._claims: list[tuple[KeyRef, Claim]] = []
 
-    def __enter__(self) -> HeldKeys:
+    def acquire(self) -> None:
+        """Take all of them, or raise as ``KeyLocks.acquire``. ``release`` has to follow in any case."""
         deadline = self._clock.monotonic() + self._timeout_s
-        try:
-            for ref in self._refs:
-                # One order for everybody, so that two transactions cannot hold each other up.
-                self._locks.acquire(ref, max(0.0, deadline - self._clock.monotonic()))
-                self._held.append(ref)
-        except BaseException:
-            self._release()
-            raise
-        return self
+        for ref in self._refs:
+            mine = self._locks.claim()
+            self._claims.append((ref, mine))
+            # One order for everybody, so that two transactions cannot hold each other up.
+            self._locks.acquire(ref, mine, max(0.0, deadline - mine.since_s))
 
-    def __exit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._release()
-
-    def _release(self) -> None:
-        while self._held:
-            self._locks.release(self._held.pop())
+    def release(self) -> None:
+        """Let go of what is held; any number of times."""
+        for ref, mine in reversed(self._claims):
+            self._locks.release(ref, mine)

@@ -324,8 +324,9 @@ def rollback(
         core.begin_writing()
         # A short journal: closing this handle must not want to begin another one after the seal.
         core.checkpoint(lock_timeout, rotate_bytes=0)
-        file = core.committer.lock(lock_timeout)
+        mine = object()
         try:
+            file = core.committer.lock(mine, lock_timeout)
             documents, warnings = _everything(core)
             _level(core)
             handed = roll_back(
@@ -341,7 +342,7 @@ def rollback(
                 lock_timeout_s=lock_timeout,
             )
         finally:
-            core.committer.unlock(file)
+            core.committer.unlock(mine)
         warnings += _about_size(handed.size, limits)
         return RollbackResult(
             legacy_path,

@@ -186,21 +186,26 @@ class SessionStore(StoreInbox):
         verify = fence_check(core, fence) if fence is not None else None
         ref = core.ref(key)
         locks = core.keys
-        locks.acquire(ref, timeout_s)
+        mine = locks.claim()
         try:
-            while True:
-                doc = core.load_or_set_aside(ref.key) if replacing else core.view.load(ref.key)
-                operation, result = compute(doc)
-                if operation is None:
-                    return None, result
-                expected = {ref.key: doc.version if doc.fields is not None else 0}
-                try:
-                    committed = core.append((operation,), expected, timeout_s, level, verify)
-                    break
-                except Moved:
-                    continue
-        finally:
-            locks.release(ref)
+            try:
+                locks.acquire(ref, mine, timeout_s)
+                while True:
+                    doc = core.load_or_set_aside(ref.key) if replacing else core.view.load(ref.key)
+                    operation, result = compute(doc)
+                    if operation is None:
+                        return None, result
+                    expected = {ref.key: doc.version if doc.fields is not None else 0}
+                    try:
+                        committed = core.append((operation,), expected, timeout_s, level, verify)
+                        break
+                    except Moved:
+                        continue
+            finally:
+                locks.release(ref, mine)
+        except BaseException:
+            locks.release(ref, mine)  # the first time may have been interrupted
+            raise
         core.settle(committed, level, self._interval)
         return committed.version, result
 
@@ -218,8 +223,8 @@ class SessionStore(StoreInbox):
         mine = (threading.get_ident(), doc.key)
         if mine in self._tentative:
             raise reentrant(doc.key)
-        self._tentative.add(mine)
         try:
+            self._tentative.add(mine)
             return compute(doc)
         finally:
             self._tentative.discard(mine)
@@ -240,17 +245,10 @@ class SessionStore(StoreInbox):
         refs = {key: core.ref(key) for key in keys}
         unique = list({ref.key: ref for ref in refs.values()}.values())
         held = HeldKeys(core.keys, unique, timeout_s, self._clock)
-        released = False
 
         def begin() -> Callable[[str], Document]:
-            held.__enter__()
+            held.acquire()
             return core.view.load
-
-        def end() -> None:
-            nonlocal released
-            if not released:
-                released = True
-                held.__exit__(None, None, None)
 
         def commit(operations: builtins.list[Operation], expected: dict[str, int]) -> int:
             if self._closed:
@@ -259,12 +257,12 @@ class SessionStore(StoreInbox):
                 committed = core.append(operations, expected, timeout_s, self._durability)
             except Moved as moved:
                 raise conflict(moved.key, moved.expected, moved.actual) from None
-            end()
+            held.release()
             core.settle(committed, self._durability, self._interval)
             return committed.version
 
         names = {ref.key: ref.key for ref in refs.values()} | {key: ref.key for key, ref in refs.items()}
-        return Transaction(names, begin, commit, end, self._limits)
+        return Transaction(names, begin, commit, held.release, self._limits)
 
     @overload
     def edit(self) -> AbstractContextManager[StoreEdit]: ...

@@ -19,6 +19,7 @@ from sessiondir.errors import DurabilityUnknown, StoreError
 from sessiondir.fs import FileSystem, range_request
 from sessiondir.journal import JournalFile
 from sessiondir.lockfile import Backoff, LockFile
+from sessiondir.mutex import finally_release
 from sessiondir.procfs import boot_id
 from sessiondir.view import View
 
@@ -45,6 +46,7 @@ class SyncGroup:
         self._view = view
         self._lock_file = lock_file
         self._turn = threading.Lock()
+        self._taking = False
         self._journal: JournalFile | None = None
         self._identity = b""
         self._synced = 0
@@ -65,11 +67,17 @@ class SyncGroup:
                     self._take_up(file)
                 if position <= self._synced:
                     return
-                self._sync_or_be_covered(file, position)
+                finally_release(lambda: self._sync_or_be_covered(file, position), self._let_go)
             except OSError as exc:
-                if isinstance(exc, StoreError):
+                if isinstance(exc, StoreError) or exc.errno is None:
                     raise
                 raise _unknown(file, exc) from exc
+
+    def _let_go(self) -> None:
+        """Release the sync lock if it was taken, or perhaps was. The turn is ours."""
+        if self._taking:
+            self._lock_file.release_byte(layout.SYNC_LOCK_AT, self._release)
+            self._taking = False
 
     def is_busy(self) -> bool:
         """Whether a thread of this process is syncing."""
@@ -94,6 +102,7 @@ class SyncGroup:
         lock = self._lock_file
         backoff: Backoff | None = None
         deadline = 0.0
+        self._taking = True
         while not lock.try_byte(layout.SYNC_LOCK_AT, self._request):
             if self._published(file) >= position:
                 return
@@ -106,13 +115,10 @@ class SyncGroup:
                 self._sync(file, position)
                 return
             backoff.wait()
-        try:
-            # Whoever held the lock until now may have covered us while we waited.
-            if backoff is None or self._published(file) < position:
-                self._sync(file, position)
-                self._publish(file)
-        finally:
-            lock.release_byte(layout.SYNC_LOCK_AT, self._release)
+        # Whoever held the lock until now may have covered us while we waited.
+        if backoff is None or self._published(file) < position:
+            self._sync(file, position)
+            self._publish(file)
 
     def _sync(self, file: JournalFile, position: int) -> None:
         view = self._view
@@ -131,6 +137,8 @@ class SyncGroup:
         try:
             self._fs.fdatasync(file.fd)
         except OSError as exc:
+            if exc.errno is None:
+                raise  # a time-out, say, out of a signal handler: nothing is known to have failed
             raise _unknown(file, exc) from exc
 
     def _check(self, generation: int, position: int) -> int:

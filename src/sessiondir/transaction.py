@@ -124,6 +124,8 @@ class Transaction(MutableMapping[str, Entry]):
     Reading gives copies: assign an entry to change it. An exception in the block changes nothing.
     """
 
+    _used = False
+
     def __init__(
         self,
         keys: Mapping[str, str],
@@ -139,7 +141,7 @@ class Transaction(MutableMapping[str, Entry]):
         self._limits = limits
         self._documents: dict[str, Document] = {}
         self._changed: dict[str, Document] = {}
-        self._open = self._used = False
+        self._open = False
         self.version: int | None = None
         """The commit's version, once the block was left; None if nothing changed."""
 
@@ -147,8 +149,8 @@ class Transaction(MutableMapping[str, Entry]):
         if self._used:
             raise RuntimeError("the transaction's block was left; start another one")
         self._used = True
-        load = self._begin()
         try:
+            load = self._begin()
             self._documents = {key: load(key) for key in dict.fromkeys(self._keys.values())}
         except BaseException:
             self._end()
@@ -161,14 +163,23 @@ class Transaction(MutableMapping[str, Entry]):
     ) -> None:
         self._open = False
         try:
-            if kind is None:
-                changed = {key: doc.entry() for key, doc in self._changed.items()}
-                operations = _operations(self._documents, changed, self._limits)
-                if operations:
-                    self.version = self._commit(
-                        operations, {key: version_of(doc) for key, doc in self._documents.items()}
-                    )
-        finally:
+            try:
+                if kind is None:
+                    changed = {key: doc.entry() for key, doc in self._changed.items()}
+                    operations = _operations(self._documents, changed, self._limits)
+                    if operations:
+                        self.version = self._commit(
+                            operations, {key: version_of(doc) for key, doc in self._documents.items()}
+                        )
+            finally:
+                self._end()
+        except BaseException:
+            self._end()  # the first time may have been interrupted
+            raise
+
+    def __del__(self) -> None:
+        # A signal handler may raise before the first line of __exit__: then this is what lets go.
+        if self._used:
             self._end()
 
     def _normal(self, key: str) -> str:
