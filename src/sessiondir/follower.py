@@ -358,9 +358,9 @@ class JournalFollower:
             file = JournalFile(self._directory, name, writable=self.writable)
         except FileNotFoundError:
             return self._jump(finished)
-        self._enter(file)
         # A power cut may take the line that led here, and with it whatever is committed there.
         self.predecessor = finished
+        self._enter(file)
         return file
 
     def _jump(self, finished: JournalFile) -> JournalFile | None:
@@ -386,6 +386,8 @@ class JournalFollower:
     def _enter(self, file: JournalFile) -> None:
         """Go on with ``file``; whatever its base covers is in the session files."""
         header = file.header
+        # First: an exception in the middle must not leave a journal entered below its base.
+        self.version = max(self.version, header.base)
         self._drop_touched()
         self._touched.clear()
         self.journal, self.end, self.torn = file, file.start, False
@@ -393,7 +395,6 @@ class JournalFollower:
         self.pending = {}
         self.lost = {}
         self.dirty = {key: version for key, version in self.dirty.items() if version > header.base}
-        self.version = max(self.version, header.base)
 
     def forget(self) -> None:
         """Drop every cached document. Mutex held."""

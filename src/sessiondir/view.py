@@ -41,16 +41,14 @@ class View(JournalFollower):
 
     def load_at_hand(self, key: str) -> Document | None:
         """As ``load`` where that takes microseconds and waits for nothing; else None. Mutex *not* held."""
-        if not self.mutex.acquire(False):
+        if self.mutex.locked():
             return None
-        try:
+        with self.mutex:  # not acquire(False): a signal handler may raise between that and a try
             if not self.catch_up_if_little():
                 return None
             if self._touched and self.end - self.backlog_from > _LITTLE_BYTES and key_text(key) in self._touched:
                 return None
             doc = self._cached(key) if self._touched else self.cache.get(key)
-        finally:
-            self.mutex.release()
         if doc is not None:
             doc.recent = True
         return doc
