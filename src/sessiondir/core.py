@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import queue
 import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
@@ -36,6 +37,7 @@ from sessiondir.layout import KeyRef
 from sessiondir.lockfile import ByteLock, LockFile, take_flock
 from sessiondir.locks import KeyLocks
 from sessiondir.model import Document, Durability, KeyRule, Limits, Operation
+from sessiondir.mutex import finally_release
 from sessiondir.procfs import require_local
 from sessiondir.state import State, write_state
 from sessiondir.sync import SyncGroup
@@ -84,7 +86,8 @@ class Core:
     def _start(self) -> None:
         self._setup = threading.Lock()
         self._lock_file: LockFile | None = None
-        self._wake = threading.Event()
+        # Not an Event: a signal handler that raises inside Event.set leaves it locked for ever.
+        self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._state_seen: tuple[int, int, int] | None = None
@@ -177,11 +180,16 @@ class Core:
         try:
             lock_file.probe()
             self._make_usable()
-            with self.view.mutex:
-                self.view.make_writable()
+            view = self.view
+            with view.mutex:
+                view.make_writable()
+            self._make_writers(lock_file)
         except BaseException:
             lock_file.close()
             raise
+        return lock_file
+
+    def _make_writers(self, lock_file: LockFile) -> None:
         view = self.view
         self.keys = KeyLocks(lock_file, self.clock, view.freshen)
         self.committer = Committer(self.fs, self.clock, self.directory, view, self.limits)
@@ -197,12 +205,14 @@ class Core:
             self.limits,
             self.state,
         )
-        return lock_file
 
     def _make_usable(self) -> None:
         """See to it that there is a journal to write to. One process at a time."""
         fd = self.directory.fd
-        if not take_flock(self.fs, self.clock, fd, COMMIT_LOCK_S):
+        finally_release(self._make_usable_alone, lambda: self.fs.flock(fd, LOCK_UN))
+
+    def _make_usable_alone(self) -> None:
+        if not take_flock(self.fs, self.clock, self.directory.fd, COMMIT_LOCK_S):
             raise LockTimeout(
                 f"{self.directory.path}: another process has been setting the store up for {COMMIT_LOCK_S:.0f} s",
                 session=None,
@@ -211,14 +221,11 @@ class Core:
                 held_s=None,
                 waited_s=COMMIT_LOCK_S,
             )
-        try:
-            found = opening.look(self.directory, self.clock, self.files, self._new_keys)
-            usable = found.journal is not None and found.state_is_stored
-            if usable and self.view.journal is not None and not self.view.finished:
-                return
-            self._mend(found)
-        finally:
-            self.fs.flock(fd, LOCK_UN)
+        found = opening.look(self.directory, self.clock, self.files, self._new_keys)
+        usable = found.journal is not None and found.state_is_stored
+        if usable and self.view.journal is not None and not self.view.finished:
+            return
+        self._mend(found)
 
     def _mend(self, found: opening.Opening) -> None:
         view = self.view
@@ -336,7 +343,7 @@ class Core:
             except StoreError as exc:
                 # The commit stands in the journal; only the readable copy is late.
                 _log.error("checkpoint of %s: %s", self.directory.path, str(exc))
-        elif not self._wake.is_set():
+        elif self._wake.empty():
             self._schedule(checkpoint_interval_s)
 
     def fail(self, exc: StoreError) -> None:
@@ -350,14 +357,15 @@ class Core:
         if self._thread is None:
             with self._setup:
                 if self._thread is None and not self._stop.is_set():
-                    self._thread = threading.Thread(
+                    thread = threading.Thread(
                         target=_checkpoint_loop,
                         args=(weakref.ref(self), self._wake, self._stop, interval_s),
                         name="sessiondir-checkpoint",
                         daemon=True,
                     )
-                    self._thread.start()
-        self._wake.set()
+                    thread.start()
+                    self._thread = thread  # only now: if starting was interrupted the next commit starts another
+        self._wake.put(None)
 
     def checkpoint(self, timeout_s: float, *, youngest_s: float = 0.0, rotate_bytes: int | None = None) -> bool:
         """Bring the session files level; see ``Checkpointer.run``."""
@@ -401,7 +409,7 @@ class Core:
             return  # at the end of the interpreter, before the handles went
         self._closed = True
         self._stop.set()
-        self._wake.set()
+        self._wake.put(None)
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             thread.join()
@@ -458,28 +466,30 @@ def _inherited(core: Core) -> list[int]:
 
 
 def _checkpoint_loop(
-    reference: weakref.ref[Core], wake: threading.Event, stop: threading.Event, interval_s: float
+    reference: weakref.ref[Core], wake: queue.SimpleQueue[None], stop: threading.Event, interval_s: float
 ) -> None:
     """Body of the background thread: a checkpoint a while after the first commit it has not seen."""
     pause_s = interval_s
     while True:
-        wake.wait()
+        wake.get()
         if stop.wait(pause_s):
-            return
-        wake.clear()
-        # Looked at after the clearing: close() sets stop first, so its wake-up cannot be lost.
+            break
+        while not wake.empty():
+            wake.get()
+        # Looked at after that: close() sets stop first, so its wake-up cannot be lost.
         core = reference()
         if stop.is_set() or core is None or core.failed is not None:
-            return
+            break
         started = core.clock.monotonic()
         try:
             if not core.checkpoint(0, youngest_s=0.8 * interval_s):
-                wake.set()
+                wake.put(None)
         except (OSError, StoreError) as exc:
             _log.error("checkpoint of %s: %s; commits go on, it is tried again", core.directory.path, str(exc))
-            wake.set()
+            wake.put(None)
         pause_s = max(interval_s, _LONGEST_CHECKPOINT_SHARE * (core.clock.monotonic() - started))
         del core
+    wake.put(None)  # if starting this thread was interrupted there may be a second one
 
 
 def closed_error() -> StoreClosed:

@@ -302,6 +302,8 @@ class JournalFile:
     ``damage`` tells what is wrong with the first line when ``assumed`` had to stand in for it.
     """
 
+    fd = -1  # for __del__, however early making one ended
+
     def __init__(
         self, directory: StoreDirectory, name: str, *, writable: bool, assumed: Header | None = None
     ) -> None:
@@ -309,7 +311,6 @@ class JournalFile:
         self.name = name
         self.path = directory.file_path(name)
         self.writable = writable
-        self.fd = -1  # for __del__, if opening fails
         self.fd = directory.open_fd(name, os.O_RDWR if writable else os.O_RDONLY)
         self.tail_checked = False
         self.size = 0

@@ -91,7 +91,7 @@ def drop_cores(fs: FileSystem) -> None:
         if core.fs is fs:
             del registry._cores[identity]
             core._stop.set()
-            core._wake.set()
+            core._wake.put(None)
             if core._thread is not None:
                 core._thread.join()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 import weakref
 
@@ -16,7 +17,7 @@ _BOUND_S = 10.0
 class _ClosedMeanwhile(threading.Event):
     """A stop signal that is given just after the thread has seen that there is none."""
 
-    def __init__(self, wake: threading.Event) -> None:
+    def __init__(self, wake: queue.SimpleQueue[None]) -> None:
         super().__init__()
         self._wake = wake
 
@@ -24,7 +25,7 @@ class _ClosedMeanwhile(threading.Event):
         if self.is_set():
             return True
         self.set()
-        self._wake.set()
+        self._wake.put(None)
         return False
 
 
@@ -32,16 +33,16 @@ def test_a_close_between_two_looks_of_the_background_thread_is_noticed(store_pat
     """G12: the thread ends although it took the wake-up of close() for one of a commit."""
     with open_on(QuickFs(), store_path) as store:
         store.put("a", {"n": 1})
-        wake = threading.Event()
+        wake: queue.SimpleQueue[None] = queue.SimpleQueue()
         stop = _ClosedMeanwhile(wake)
         threading.Event().wait(0.1)  # older than what a checkpoint leaves for the next one
-        wake.set()
+        wake.put(None)
         arguments = (weakref.ref(store._core), wake, stop, 0.01)
         thread = threading.Thread(target=core._checkpoint_loop, args=arguments, daemon=True)
         thread.start()
         thread.join(_BOUND_S)
         ended = not thread.is_alive()
-        wake.set()
+        wake.put(None)
         thread.join(_BOUND_S)
     assert ended, "close() would wait for ever"
 
