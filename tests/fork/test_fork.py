@@ -15,7 +15,7 @@ from harness.processes import PATIENCE_S
 from harness.story import errors_of
 
 from sessiondir import SessionStore
-from sessiondir.errors import LockTimeout
+from sessiondir.errors import LockTimeout, StoreError, StoreNotFound
 
 
 def _more(entry: dict[str, int]) -> dict[str, int]:
@@ -239,3 +239,35 @@ def test_multiprocessing(store_path: str, method: str, open_before: bool) -> Non
         # The helper processes would live on, with their pipes, until the test run ends.
         forkserver._forkserver._stop()  # type: ignore[attr-defined]
         resource_tracker._resource_tracker._stop()  # type: ignore[attr-defined]
+
+
+def test_g10_a_child_of_a_store_that_was_moved_touches_no_descriptor_of_its_own(store_path: str) -> None:
+    """Every call in the child is a ``StoreError``, and closing closes nothing that the child opened itself."""
+    with SessionStore.open(store_path, durability="process", checkpoint_interval=3600) as store:
+        store.put("one", {"n": 1})
+        store.flush()
+        store.patch("one", {"n": 2})
+        os.rename(store_path, store_path + ".moved")
+
+        def child() -> None:
+            # They get the numbers of what was inherited and dropped.
+            mine = [os.open("/dev/null", os.O_RDONLY) for _ in range(8)]
+            for call in (
+                lambda: store.get("one"),
+                lambda: store.get("other"),
+                store.keys,
+                store.snapshot,
+            ):
+                with pytest.raises(StoreError):
+                    call()
+            with pytest.raises(StoreNotFound, match="not there any more"):
+                store.put("one", {"n": 3})
+            store.close()
+            for fd in mine:
+                assert os.readlink(f"/proc/self/fd/{fd}") == "/dev/null"
+                os.close(fd)
+
+        _wait(_fork(child))
+        os.rename(store_path + ".moved", store_path)
+        assert store.update("one", _more) == {"n": 3}
+    assert not errors_of(store_path)

@@ -9,7 +9,7 @@ import pytest
 from harness.journals import journal_path, levels, state_of, store_with_commits
 from harness.story import BASE, ROTATING, A, at_rest, contents, errors_of, open_on, running
 from harness.trees import read_tree
-from harness.watched import QuickFs
+from harness.watched import QuickFs, leave
 
 from sessiondir.errors import FormatTooNew
 from sessiondir.layout import temporary_name
@@ -169,3 +169,21 @@ def test_a_newer_layout_is_refused_and_left_untouched(store_path: str) -> None:
     assert read_tree(store_path) == before
     with open(name, "w", encoding="utf-8") as file:
         file.write(text)
+
+
+def test_g2_a_new_journal_in_place_of_a_missing_one_is_read_from_its_beginning(store_path: str) -> None:
+    """How far the old journal was level says nothing about a new one, which may even get its inode number."""
+    with open_on(QuickFs(), store_path) as store:
+        for number in range(20):
+            store.put("k", {"n": number})
+        store.flush()
+    assert state_of(store_path)["position"] > 1000
+    os.unlink(journal_path(store_path))
+    fs = QuickFs()
+    store = open_on(fs, store_path)
+    store.put("k", {"n": "new"})
+    found = state_of(store_path)
+    assert (found["position"], found["inode"]) == (0, "")
+    leave(store, fs)
+    with open_on(QuickFs(), store_path) as store:
+        assert store["k"] == {"n": "new"}

@@ -1,0 +1,81 @@
+"""G3, G6: what other processes committed is found again whatever happened to the cached session."""
+
+from __future__ import annotations
+
+import errno
+
+import pytest
+from harness.story import open_on
+from harness.watched import QuickFs
+from support.acting import ActingFs, raising
+
+from sessiondir import Limits, SessionStore, StoreError
+
+SMALL_CACHE_BYTES = 6000
+
+
+def _fill(store: SessionStore) -> list[str]:
+    names = [f"k{number}" for number in range(50)]
+    for name in names:
+        store.put(name, {"n": 0})
+    store.flush()
+    return names
+
+
+@pytest.mark.parametrize("cached_before", [True, False])
+def test_g6_a_session_that_was_dropped_from_the_cache_is_read_whole_again(
+    store_path: str, cached_before: bool
+) -> None:
+    """Once looked up, the commits of others stay known, although the entry did not stay at hand."""
+    with open_on(QuickFs(), store_path) as writer:
+        names = _fill(writer)
+        with open_on(QuickFs(), store_path, cache_bytes=SMALL_CACHE_BYTES) as reader:
+            assert reader.version == 50
+            if cached_before:
+                reader.get("k0")
+            writer.patch("k0", {"n": 1})
+            assert reader["k0"] == {"n": 1}
+            for name in names[1:]:
+                reader.get(name)
+            assert reader["k0"] == {"n": 1}
+            reader.update("k0", lambda entry: {**entry, "m": entry["n"] + 10})
+            assert writer["k0"] == {"n": 1, "m": 11}
+
+
+@pytest.mark.parametrize("first", ['a"b', 'a\\b', 'a"b"c', "a\nb"])
+def test_g6_keys_that_look_alike_up_to_an_escape_share_no_commits(store_path: str, first: str) -> None:
+    """Reading one of two keys with the same beginning before a quote leaves the other one's commits known."""
+    second = first[:2] + "other"
+    with open_on(QuickFs(), store_path) as writer, open_on(QuickFs(), store_path) as reader:
+        for key in (first, second):
+            writer.put(key, {"n": 0})
+        assert [reader[key] for key in (first, second)] == [{"n": 0}] * 2
+        writer.patch(second, {"n": 1})
+        assert reader[first] == {"n": 0}
+        assert reader[second] == {"n": 1}
+        reader.update(second, lambda entry: {"n": entry["n"] + 10})
+        assert writer[second] == {"n": 11}
+
+
+def test_g6_a_next_journal_that_cannot_be_opened_now_is_followed_later(store_path: str) -> None:
+    """G2, G6: without a descriptor for the next journal nothing is committed to the finished one."""
+    fs = ActingFs()
+    with (
+        open_on(QuickFs(), store_path, limits=Limits(journal_bytes=1)) as writer,
+        open_on(fs, store_path) as reader,
+    ):
+        writer.put("k", {"n": 0})
+        reader.put("r", {"n": 0})
+        reader.list()  # from here on it wants to hear of every change
+        writer.flush()
+        full = raising(OSError(errno.EMFILE, "no descriptor left"))
+        fs.before("open", full, lambda name, *_: str(name).startswith("journal-"))
+        with pytest.raises(StoreError):
+            reader.get("k")
+        assert fs.acted
+        assert reader.put("r", {"n": 1}) == 3
+        assert writer["r"] == {"n": 1}
+        assert writer.put("k", {"n": 5}) == 4
+        assert reader["k"] == {"n": 5}
+        with open_on(QuickFs(), store_path, read_only=True) as fresh:
+            assert (fresh["k"], fresh["r"]) == ({"n": 5}, {"n": 1})
