@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from benchmarks.entries import OC240, OC4919, PRESETS, SLIM, Preset, make_entry
-from benchmarks.parts.base import Bench, fill, verify, work
+from benchmarks.parts.base import ONE_LOCK, Bench, fill, verify, work
 from benchmarks.stats import curve_us, fairness, latencies_us, over_rounds, ratio
 from benchmarks.stores import OURS, title
 from benchmarks.stores.base import Durability
@@ -68,7 +68,7 @@ def measure_cells(bench: Bench, chosen: Sequence[Cell], names: Sequence[str]) ->
     """Some cells with some stores, round by round."""
     rounds: dict[tuple[Cell, str], list[dict[str, Any]]] = {(cell, name): [] for cell in chosen for name in names}
     for number, cell, name in bench.interleaved(chosen, names):
-        if cell.operation != "update" and name not in _OTHER_OPERATIONS:
+        if not _takes_part(cell, name):
             continue
         bench.say(f"round {number} of {bench.rounds}: {cell.durability}, {cell.name}: {title(name)}")
         with bench.excused(f"{title(name)}: {cell.durability}, {cell.name}"):
@@ -79,6 +79,13 @@ def measure_cells(bench: Bench, chosen: Sequence[Cell], names: Sequence[str]) ->
         | {name: over_rounds(rounds[cell, name]) for name in names if rounds[cell, name]}
         for cell in chosen
     ]
+
+
+def _takes_part(cell: Cell, name: str) -> bool:
+    """Whether a store's figure in a cell tells more than its figure in another one."""
+    if cell.operation != "update":
+        return name in _OTHER_OPERATIONS
+    return name not in ONE_LOCK or cell.durability == "process" or cell.preset == SLIM.name
 
 
 def _run_once(bench: Bench, cell: Cell, name: str) -> dict[str, Any]:

@@ -40,7 +40,7 @@ def _measure(bench: Bench, name: str, entries: dict[str, Any]) -> dict[str, Any]
     with bench.directory() as here:
         fill(name, here, entries)
         key = session_key(len(entries) // 2)
-        found = child.run(child.update_one, store=name, place=here, key=key, seconds=0.3 if bench.quick else 1.0)
+        found = child.run(child.update_one, store=name, place=here, key=key, seconds=0.3 if bench.quick else 0.6)
     times = found["times_ns"]
     return {
         "first_us": times[0] / 1000,

@@ -26,11 +26,11 @@ _LEAD_S = 0.2
 
 
 def measure(bench: Bench) -> list[dict[str, Any]]:
-    """A row for each store, idle and held. Ours is held for 30 s in a full run, the others for 3."""
+    """A row for each store, idle and held. Ours is held for 30 s in a full run, the others for 2."""
     rows = []
     for name in bench.stores():
         for held in (False, True):
-            seconds = 0.4 if bench.quick else 30.0 if held and name == OURS else 3.0 if held else 2.0
+            seconds = 0.4 if bench.quick else 30.0 if held and name == OURS else 2.0 if held else 1.5
             bench.say(f"{'one session is held' if held else 'idle'} for {seconds:g} s: {title(name)}")
             with bench.excused(f"{title(name)}: holder"):
                 found = _run(bench, name, seconds, held=held)

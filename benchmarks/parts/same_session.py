@@ -24,7 +24,7 @@ def measure(bench: Bench) -> list[dict[str, Any]]:
         for name in bench.stores():
             each = 100 if bench.quick else 1_000
             if name in ONE_LOCK:
-                each = 10 if bench.quick else 20
+                each = 10
             bench.say(f"{writers} processes, {each:,} increments each: {title(name)}")
             with bench.excused(f"{title(name)}: {writers} processes on one session"):
                 rows.append({"store": name, "writers": writers, "each": each} | _run(bench, name, writers, each))

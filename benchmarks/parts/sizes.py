@@ -23,7 +23,8 @@ _BLOCK = 100
 _BLOCKS = 4
 _LONGEST_S = 1.2
 _MOST_FILES = 10_000
-"""Stores of one file a session are filled up to here; more takes longer than it tells."""
+_SLOW = ("files", "directory", "legacy")
+"""Stores that are filled up to ``_MOST_FILES`` only; more takes longer than it tells."""
 
 
 def measure(bench: Bench) -> dict[str, Any]:
@@ -31,7 +32,7 @@ def measure(bench: Bench) -> dict[str, Any]:
     sizes = (100, 1_000) if bench.quick else (240, 10_000, 100_000)
     found = {}
     for name in bench.stores():
-        mine = [n for n in sizes if n <= _MOST_FILES or name not in ("files", "directory")]
+        mine = [n for n in sizes if n <= _MOST_FILES or name not in _SLOW]
         bench.say(f"stores of {', '.join(f'{n:,}' for n in mine)} sessions: {title(name)}")
         with bench.excused(f"{title(name)}: sizes"):
             found[name] = _measure_store(bench, name, mine)
