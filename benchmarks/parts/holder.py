@@ -30,7 +30,7 @@ def measure(bench: Bench) -> list[dict[str, Any]]:
     rows = []
     for name in bench.stores():
         for held in (False, True):
-            seconds = 0.4 if bench.quick else 30.0 if held and name == OURS else 2.0 if held else 1.5
+            seconds = 0.15 if bench.quick else 30.0 if held and name == OURS else 2.0 if held else 1.5
             bench.say(f"{'one session is held' if held else 'idle'} for {seconds:g} s: {title(name)}")
             with bench.excused(f"{title(name)}: holder"):
                 found = _run(bench, name, seconds, held=held)

@@ -35,11 +35,11 @@ def measure(bench: Bench) -> dict[str, Any]:
         mine = [n for n in sizes if n <= _MOST_FILES or name not in _SLOW]
         bench.say(f"stores of {', '.join(f'{n:,}' for n in mine)} sessions: {title(name)}")
         with bench.excused(f"{title(name)}: sizes"):
-            found[name] = _measure_store(bench, name, mine)
+            found[name] = _measure_store(bench, name, mine, 0.2 if bench.quick else _LONGEST_S)
     return {"sizes": sizes, "stores": found}
 
 
-def _measure_store(bench: Bench, name: str, sizes: Sequence[int]) -> dict[str, dict[str, Any]]:
+def _measure_store(bench: Bench, name: str, sizes: Sequence[int], longest_s: float) -> dict[str, dict[str, Any]]:
     with contextlib.ExitStack() as stack:
         handles: dict[int, Store] = {}
         chosen: dict[int, list[str]] = {}
@@ -51,17 +51,19 @@ def _measure_store(bench: Bench, name: str, sizes: Sequence[int]) -> dict[str, d
             handles[count] = stack.enter_context(contextlib.closing(open_store(name, here, "process")))
         found: dict[str, dict[str, Any]] = {}
         for operation in ("first_get", "get", "updated_at", "update", "patch"):
-            times = _in_turns(handles, chosen, operation)
+            times = _in_turns(handles, chosen, operation, longest_s)
             found[operation] = {str(count): latencies_us(one) for count, one in times.items()}
         return found
 
 
-def _in_turns(handles: dict[int, Store], chosen: dict[int, list[str]], operation: str) -> dict[int, list[int]]:
+def _in_turns(
+    handles: dict[int, Store], chosen: dict[int, list[str]], operation: str, longest_s: float
+) -> dict[int, list[int]]:
     """Nanoseconds of single operations: a block on each size, then again."""
     times: dict[int, list[int]] = {count: [] for count in handles}
     for _ in range(1 if operation == "first_get" else _BLOCKS):
         for count, handle in handles.items():
-            times[count] += _block(_step(handle, operation), chosen[count])
+            times[count] += _block(_step(handle, operation), chosen[count], longest_s / _BLOCKS)
     return times
 
 
@@ -77,9 +79,9 @@ def _step(handle: Store, operation: str) -> Callable[[str], object]:
     return steps[operation]
 
 
-def _block(step: Callable[[str], object], keys: Sequence[str]) -> list[int]:
+def _block(step: Callable[[str], object], keys: Sequence[str], longest_s: float) -> list[int]:
     times = []
-    end = time.monotonic() + _LONGEST_S / _BLOCKS
+    end = time.monotonic() + longest_s
     for key in keys:
         before = time.perf_counter_ns()
         step(key)
