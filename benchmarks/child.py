@@ -162,8 +162,9 @@ def churn(store: str, place: str, keys: int, seconds: float, alive: int) -> dict
 
 def tail(name: str, place: str, count: int) -> dict[str, Any]:
     """Open a transcript and read its last records."""
-    from benchmarks.logs import LOGS
+    from benchmarks.logs import LOGS, load
 
+    load(name)
     begun = time.perf_counter_ns()
     before = counting.bytes_read()
     log = LOGS[name](Path(place))

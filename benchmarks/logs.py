@@ -196,13 +196,19 @@ LOGS: dict[str, type[Log]] = {
 _NEEDS = {"sessiondir": "sessiondir.transcripts", "sqlite_session": "agents"}
 
 
+def load(name: str) -> None:
+    """Import what a store needs, which is not to be measured. ``ImportError`` if it is missing."""
+    if name in _NEEDS:
+        import_module(_NEEDS[name])
+
+
 @cache
 def missing() -> dict[str, str]:
     """Stores of transcripts that cannot be measured here, and why."""
     found = {}
-    for name, module in _NEEDS.items():
+    for name in _NEEDS:
         try:
-            import_module(module)
+            load(name)
         except ImportError as exc:
             found[name] = str(exc)
     return found

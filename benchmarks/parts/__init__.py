@@ -17,6 +17,7 @@ WORKLOADS = {
     "written": "bytes written, unchanged values (W13)",
     "holder": "one session held (W4)",
     "same_session": "exact counts in one session (W5)",
+    "hot": "what a gateway does at a message",
     "burst": "sub-agents report to one parent (W2)",
     "cron": "scheduled jobs beside a chat (W3)",
     "listing": "pages of the newest sessions (W9)",

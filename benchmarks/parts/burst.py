@@ -23,7 +23,7 @@ _UPDATES = 20
 _MOST_BEFORE_ONE_LOCK = 10
 _NOTE = """\
 A sub-agent pauses 20 ms before each update, so that 0.40 s is the least. A busy parent sits 0.8 s in a callback on
-its own session. The stores with one lock file take part up to 10: with more their waiters begin to give up after 30 s."""
+its own session. The stores with one lock file take part up to 10: of more, waiters begin to give up after 30 s."""
 
 
 def measure(bench: Bench) -> list[dict[str, Any]]:

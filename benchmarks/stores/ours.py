@@ -17,7 +17,7 @@ class Ours(Store):
     """sessiondir through its public names."""
 
     title = "sessiondir"
-    about = 'durability="process" and "power", everything else at its default'
+    about = 'durability="process" and "power", everything else at its default; messages go to the session\'s inbox'
     packages = ("msgspec",)
 
     def __init__(
@@ -74,6 +74,12 @@ class Ours(Store):
         page = self.store.list(limit=limit, cursor=self._cursor)
         self._cursor = page.next_cursor
         return [(item.key, item.updated_at) for item in page.items]  # type: ignore[misc]
+
+    def deliver(self, key: str, message: Entry) -> None:
+        self.store.post(key, message)
+
+    def delivered(self, key: str) -> list[Entry]:
+        return [message.body for message in self.store.take(key, ack=True)]
 
     def problems(self) -> list[str]:
         return [str(finding) for finding in self.store.check()]
