@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+BENCH  := $(VENV)/.installed-bench
 
-.PHONY: demo test check bench bench-quick stress clean
+.PHONY: demo test check bench bench-quick bench-docs stress clean
 
 demo: $(STAMP)
 	$(BIN)/sessiondir demo
@@ -17,11 +18,15 @@ check: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(STAMP)
+bench: $(BENCH)
 	$(BIN)/python -m benchmarks $(ARGS)
 
-bench-quick: $(STAMP)
+bench-quick: $(BENCH)
 	$(BIN)/python -m benchmarks --quick $(ARGS)
+
+# Measures everything and renews the tables and plots of README and docs; wants a quiet machine.
+bench-docs: $(BENCH)
+	$(BIN)/python -m benchmarks --update-docs $(ARGS)
 
 # SECONDS_EACH is how long each of the long tests goes on.
 SECONDS_EACH ?= 60
@@ -34,6 +39,10 @@ $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,dev]'
 	@touch $(STAMP)
+
+$(BENCH): $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
+	@touch $(BENCH)
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import signal
 import sys
@@ -11,41 +12,54 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from benchmarks import contention, growth, holder, hot, place, report, subagents, transcripts
-from benchmarks.workers import Workers, WorkersFailed
+from benchmarks import documents, machine, place, plots, report, stores
+from benchmarks.parts import WORKLOADS, part
+from benchmarks.parts.base import Bench
+from benchmarks.workers import Workers
 
-PARTS = ("contention", "growth", "holder", "hot", "transcripts", "subagents")
 _RESULTS = Path(__file__).resolve().parent / "results"
+_EPILOG = "parts:\n" + "\n".join(f"  {name:<14} {what}" for name, what in WORKLOADS.items())
 
 
 def main() -> int:
-    """Run the parts that were asked for; 1 if an acknowledged operation was lost."""
+    """Run the parts that were asked for; 1 if anything failed, be it an acknowledged update that was lost."""
     options = _parse()
-    # Whichever way a run is ended, it must unmount its image.
-    signal.signal(signal.SIGTERM, _interrupt)
-    signal.signal(signal.SIGINT, _interrupt)
-    started = time.monotonic()
-    try:
-        with place.choose(options.dir, options.image) as where, Workers(contention.MOST_WRITERS) as workers:
-            results = _measure(options, where, workers, started)
-    except WorkersFailed as exc:
-        print(f"\nFAILED: {exc}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("\ninterrupted; nothing was kept", file=sys.stderr)
-        return 130
-    text = report.render(results)
+    if options.results:
+        results = json.loads(options.results.read_text(encoding="utf-8"))
+        text = report.render(results)
+    else:
+        # Whichever way a run is ended, it must unmount its image.
+        signal.signal(signal.SIGTERM, _interrupt)
+        signal.signal(signal.SIGINT, _interrupt)
+        try:
+            results = _measure(options)
+        except KeyboardInterrupt:
+            print("\ninterrupted; nothing was kept", file=sys.stderr)
+            return 130
+        text = report.render(results)
     print("\n" + text)
-    print(f"kept in {report.save(results, text, options.output)}")
-    return 0
+    if not options.results:
+        print(f"kept in {report.save(results, text, options.output)}")
+    drawn = plots.draw(results, options.output / f"plots{results['run']['suffix']}")
+    print(f"drawn: {', '.join(path.name for path in drawn) or plots.obstacle() or 'nothing to draw'}")
+    if options.update_docs:
+        for path in documents.update(results, options.output / "plots"):
+            print(f"tables renewed in {path}")
+    return 1 if results["failures"] else 0
 
 
 def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="one short round and smaller stores")
-    parser.add_argument("--rounds", type=int, help="rounds of the first part (default 3; 1 with --quick)")
-    parser.add_argument("--seconds", type=float, help="length of a window (default 1.5; 0.4 with --quick)")
-    parser.add_argument("--part", choices=PARTS, action="append", help="only this part; may be repeated")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description=__doc__,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--quick", action="store_true", help="one short round and smaller stores, under a minute")
+    parser.add_argument("--large", action="store_true", help="sizes that take long, too")
+    parser.add_argument("--rounds", type=int, help="rounds of the interleaved parts (default 2; 1 with --quick)")
+    parser.add_argument("--seconds", type=float, help="length of a window (default 0.6; 0.15 with --quick)")
+    parser.add_argument("--part", choices=list(WORKLOADS), action="append", help="only this part; may be repeated")
     parser.add_argument("--dir", type=Path, help="where to work (default: the temporary directory)")
     parser.add_argument(
         "--ext4-image",
@@ -54,10 +68,14 @@ def _parse() -> argparse.Namespace:
         help="work in a fresh ext4 image, which needs root (default: where possible, without --dir)",
     )
     parser.add_argument("--output", type=Path, default=_RESULTS, help="where results are kept")
+    parser.add_argument("--update-docs", action="store_true", help="renew the tables in README and docs")
+    parser.add_argument("--from", dest="results", type=Path, help="measure nothing; take this JSON of a run")
     options = parser.parse_args()
-    options.rounds = options.rounds or (1 if options.quick else 3)
-    options.seconds = options.seconds or (0.4 if options.quick else 1.5)
-    options.part = options.part or list(PARTS)
+    options.rounds = options.rounds or (1 if options.quick else 2)
+    options.seconds = options.seconds or (0.15 if options.quick else 0.6)
+    options.part = [name for name in WORKLOADS if name in (options.part or WORKLOADS)]
+    if options.update_docs and not options.results and (options.quick or len(options.part) < len(WORKLOADS)):
+        parser.error("--update-docs needs a whole run")
     return options
 
 
@@ -66,42 +84,42 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
 
 
 def _suffix(options: argparse.Namespace) -> str:
-    parts = [] if set(options.part) == set(PARTS) else options.part
-    return "".join(f"-{word}" for word in (*(["quick"] if options.quick else []), *parts))
+    """A partial or short run never replaces the results of a whole one."""
+    chosen = [] if len(options.part) == len(WORKLOADS) else options.part
+    return "".join(f"-{word}" for word in (*(["quick"] if options.quick else []), *chosen))
 
 
-def _measure(options: argparse.Namespace, where: place.Place, workers: Workers, started: float) -> dict[str, Any]:
-    def progress(text: str) -> None:
+def _measure(options: argparse.Namespace) -> dict[str, Any]:
+    started = time.monotonic()
+
+    def say(text: str) -> None:
         print(f"[{time.monotonic() - started:5.0f} s] {text}", flush=True)
 
-    results: dict[str, Any] = {
-        "machine": report.machine_facts(where.description),
-        # A partial or short run never replaces the results of a whole one.
-        "suffix": _suffix(options),
-        "rounds": options.rounds,
-        "seconds": options.seconds,
-    }
-    progress(f"running on {where.description}")
-    if "contention" in options.part:
-        results["contention"] = contention.measure(workers, where.path, options.rounds, options.seconds, progress)
-    if "growth" in options.part:
-        sizes = (100, 1_000) if options.quick else (100, 1_000, 10_000)
-        results["growth"] = growth.measure_growth(where.path, sizes, progress)
-        results["bytes"] = growth.measure_bytes(where.path)
-    if "holder" in options.part:
-        seconds = 0.5 if options.quick else 3.0
-        results["holder"] = holder.measure(workers, where.path, seconds, progress)
-    if "hot" in options.part:
-        results["hot"] = hot.measure(where.path, (1_000,) if options.quick else (1_000, 10_000), progress)
-    if "transcripts" in options.part:
-        sizes = (1, 50) if options.quick else (1, 100, 800)
-        results["transcripts"] = transcripts.measure(where.path, options.seconds, sizes, progress)
-    if "subagents" in options.part:
-        counts, held_s = ((1, 10, 50), 3.0) if options.quick else ((1, 3, 5, 10, 15, 20, 50), 30.0)
-        results["children"] = subagents.measure_children(where.path, counts, held_s, progress)
-        results["cron"] = subagents.measure_cron(where.path, 2.0 if options.quick else 10.0, progress)
+    for name, why in stores.missing().items():
+        say(f"MISSING: {name} cannot be measured: {why}; make bench installs what it needs")
+    with place.choose(options.dir, options.image) as where, Workers() as workers:
+        say(f"running on {where.description}")
+        bench = Bench(where.path, workers, options.rounds, options.seconds, options.quick, options.large, say)
+        results: dict[str, Any] = {
+            "machine": machine.facts(where.description),
+            "run": {
+                "suffix": _suffix(options),
+                "rounds": options.rounds,
+                "seconds": options.seconds,
+                "quick": options.quick,
+                "parts": {},
+            },
+            "missing": stores.missing(),
+        }
+        for name in options.part:
+            begun = time.monotonic()
+            with bench.excused(f"part {name}"):
+                # JSON knows no integer keys and no tuples: what is rendered is what is kept.
+                results[name] = json.loads(json.dumps(part(name).measure(bench)))
+            results["run"]["parts"][name] = round(time.monotonic() - begun, 1)
+    results["failures"] = bench.failures
     results["machine"]["load_after"] = round(os.getloadavg()[0], 2)
-    progress("done")
+    results["run"]["took_s"] = round(time.monotonic() - started, 1)
     return results
 
 

@@ -17,7 +17,8 @@ from pathlib import Path
 
 from sessiondir.procfs import file_system_type
 
-_IMAGE_BYTES = 1 << 30
+_IMAGE_BYTES = 3 << 30
+_INODES = 400_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,8 @@ def _image(base: Path) -> Iterator[Place]:
     image, mount_point = base / "ext4.img", base / "mounted"
     with image.open("wb") as file:
         file.truncate(_IMAGE_BYTES)
-    _run("mkfs.ext4", "-q", "-F", str(image))
+    # A store of 100,000 session files needs more inodes than mkfs would make.
+    _run("mkfs.ext4", "-q", "-F", "-N", str(_INODES), str(image))
     device = _run("losetup", "--find", "--show", str(image)).strip()
     try:
         mount_point.mkdir()

@@ -3,232 +3,75 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
-import sqlite3
-import subprocess
+import textwrap
 import time
-from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks import hot
-
-_ROOT = Path(__file__).resolve().parent.parent
-_NAMES = {"sessiondir": "sessiondir", "sqlite": "SQLite"}
-_NOTES = """\
-Latencies in microseconds. ops/s, P50, P99 and fairness are medians of the rounds, the worst latency is that
-of all rounds. Fairness: operations of the slowest process / of the fastest. Close: seconds until the last
-handle was closed after the window; sessiondir brings its session files level then, SQLite its database.
-SQLite runs in WAL mode, synchronous=NORMAL for process durability and FULL for power durability; "patch" is
-one UPDATE with json_set there. Every run counted the acknowledged operations in the store afterwards."""
-
-
-def machine_facts(place: str) -> dict[str, Any]:
-    """What one has to know to compare with another measurement."""
-    return {
-        "date": time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime()) + " UTC",
-        "commit": _git_commit(),
-        "cpu": _cpu_model(),
-        "cores": len(os.sched_getaffinity(0)),
-        "load_before": round(os.getloadavg()[0], 2),
-        "kernel": f"{platform.system()} {platform.release()}",
-        "file_system": place,
-        "python": platform.python_version(),
-        "sqlite": sqlite3.sqlite_version,
-        "msgspec": version("msgspec"),
-    }
-
-
-def _cpu_model() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.split(":", 1)[1].strip()
-    return platform.machine()
-
-
-def _git_commit() -> str | None:
-    try:
-        commit = _git("rev-parse", "--short", "HEAD")
-        return f"{commit}-dirty" if _git("status", "--porcelain", "--", "src", "benchmarks/*.py") else commit
-    except (OSError, subprocess.CalledProcessError):
-        return None
-
-
-def _git(*arguments: str) -> str:
-    done = subprocess.run(["git", "-C", str(_ROOT), *arguments], check=True, capture_output=True, text=True)
-    return done.stdout.strip()
+from benchmarks import aims, stores
+from benchmarks.parts import WORKLOADS, part
+from benchmarks.text import table
 
 
 def render(results: dict[str, Any]) -> str:
     """The whole report as text."""
     facts = results["machine"]
-    parts = ["sessiondir beside SQLite", "", *(f"  {name:<12} {value}" for name, value in facts.items()), ""]
-    parts += [f"{results['rounds']} rounds of {results['seconds']:g} s a cell", ""]
-    for durability in ("process", "power"):
-        rows = [row for row in results.get("contention", ()) if row["durability"] == durability]
-        if rows:
-            parts += [f"Writers at once, durability {durability}", "", _contention(rows), ""]
-    if "contention" in results:
-        parts += [_NOTES, ""]
-    for part, title, draw in (
-        (
-            "growth",
-            "Cost against the size of the store: median microseconds, one thread, 1 KB entries",
-            _growth,
-        ),
-        ("bytes", "Bytes added to the journal, entry of 230 KB", _bytes),
-        ("holder", "Others' updates while one process sits in a callback on one session", _holder),
-        (
-            "hot",
-            "At every message: median microseconds by a hot path, a whole-store save, and a rewritten JSON file",
-            _hot,
-        ),
-        ("transcripts", "Transcripts: microseconds an append of 1 KB, and the last 50 records", _transcripts),
-        (
-            "children",
-            "Children that announce themselves to a parent who holds its session: worst milliseconds",
-            _children,
-        ),
-        ("cron", "Updates of one session, alone and during a burst of 114 cron jobs: microseconds", _cron),
-    ):
-        if part in results:
-            parts += [title, "", draw(results[part]), ""]
-    return "\n".join(parts)
-
-
-def _contention(rows: Sequence[dict[str, Any]]) -> str:
-    header = ["", "store", "ops/s", "P50", "P99", "worst", "fairness", "close", "ratio ops/s", "ratio worst"]
-    lines = []
-    for row in rows:
-        ours, theirs = row["sessiondir"], row["sqlite"]
-        faster = ours["ops_per_s"] / theirs["ops_per_s"] if theirs["ops_per_s"] else float("inf")
-        calmer = theirs["max_us"] / ours["max_us"]
-        ratios = [f"{faster:.2f}{mark(faster)}", f"{calmer:.2f}{mark(calmer)}"]
-        lines.append([row["name"], "sessiondir", *_figures(ours), *ratios])
-        lines.append(["", "SQLite", *_figures(theirs), "", ""])
-    return table(header, lines) + "\n\nRatios above 1 favour sessiondir; '<' marks what it loses."
-
-
-def mark(ratio: float) -> str:
-    """Marks a lost comparison."""
-    return " <" if ratio < 1 else ""
-
-
-def _figures(summary: dict[str, Any]) -> list[str]:
-    return [
-        f"{summary['ops_per_s']:,.0f}",
-        f"{summary['p50_us']:,.1f}",
-        f"{summary['p99_us']:,.1f}",
-        f"{summary['max_us']:,.0f}",
-        f"{summary['fairness']:.2f}",
-        f"{summary['close_s']:.2f}",
+    run = results["run"]
+    blocks = [
+        "sessiondir beside other stores",
+        "\n".join(f"  {name:<14} {value}" for name, value in facts.items()),
+        f"{run['rounds']} rounds of {run['seconds']:g} s a cell; {run['took_s']:.0f} s in all"
+        + ("; QUICK: far too short for figures" if run["quick"] else ""),
+        _loud(results),
+        _heading("Aims") + aims_table(results),
     ]
+    for name in WORKLOADS:
+        if name in results:
+            module = part(name)
+            blocks.append(_heading(module.TITLE) + module.render(results[name]))
+    blocks.append(_heading("How each store is set up") + _setups())
+    return "\n\n".join(block for block in blocks if block) + "\n"
 
 
-def _growth(rows: Sequence[dict[str, Any]]) -> str:
-    lines = []
-    for operation in rows[0]["sessiondir"]:
-        ours, theirs = ([row[name][operation] for row in rows] for name in _NAMES)
-        lines.append(
-            [operation, "sessiondir", *(f"{us:,.1f}" for us in ours), "<" if ours[-1] > theirs[-1] else ""]
+def _heading(title: str) -> str:
+    return f"{title}\n{'=' * len(title)}\n\n"
+
+
+def _loud(results: dict[str, Any]) -> str:
+    lines = [f"MISSING: {name} was not measured: {why}" for name, why in results["missing"].items()]
+    lines += [f"FAILED: {text}" for text in results["failures"]]
+    return "\n".join(lines)
+
+
+def aims_table(results: dict[str, Any]) -> str:
+    """Every aim, what was measured, and whether it was met."""
+    verdicts = aims.judge(results)
+    met = sum(verdict.met is True for verdict in verdicts)
+    lines = [[verdict.aim.strip(), verdict.measured or "-", verdict.word] for verdict in verdicts]
+    return f"{table(['', 'measured', ''], lines, left=True)}\n\n{met} of {len(verdicts)} met"
+
+
+def _setups() -> str:
+    blocks = []
+    for name in stores.available():
+        about = stores.store_class(name).about
+        blocks.append(
+            textwrap.fill(f"{stores.title(name)}: {about}", 115, subsequent_indent="  ", break_on_hyphens=False)
         )
-        lines.append(["", "SQLite", *(f"{us:,.1f}" for us in theirs), ""])
-    return table(["", "store", *(f"{row['sessions']:,} sessions" for row in rows), ""], lines)
+    return "\n".join(blocks)
 
 
-def _bytes(found: dict[str, int]) -> str:
-    return table(["", "bytes"], [[name.replace("_", " "), f"{value:,}"] for name, value in found.items()])
-
-
-def _hot(rows: Sequence[dict[str, Any]]) -> str:
-    return table(["", "sessions", "hot path", "whole store", "file", "whole / hot"], hot.draw_rows(rows))
-
-
-def _holder(rows: Sequence[dict[str, Any]]) -> str:
-    lines = []
-    for row in rows:
-        for where in ("same_process", "other_process"):
-            figures = row[where]
-            lines.append(
-                [
-                    _NAMES[row["contender"]],
-                    f"held {row['seconds']:g} s" if row["held"] else "idle",
-                    where.replace("_", " "),
-                    *(f"{figures[name]:,.1f}" for name in ("p50_us", "p99_us", "max_us")),
-                    f"{figures['ops']:,}",
-                ]
-            )
-    return table(["store", "", "updates from", "P50", "P99", "worst", "updates"], lines)
-
-
-def _transcripts(found: dict[str, Any]) -> str:
-    lines = []
-    for row in found["append"]:
-        for name in ("sessiondir", "plain"):
-            figures = [f"{row[name][what]:,.1f}" for what in ("p50_us", "p99_us", "max_us")]
-            lines.append([f"append, {row['durability']}, to {row['megabytes']} MB", name, *figures, ""])
-    shared = found["shared"]
-    figures = [f"{shared[what]:,.1f}" for what in ("p50_us", "p99_us", "max_us")]
-    told = f"{shared['per_s']:,.0f} appends/s, fairness {shared['fairness']:.2f}"
-    lines.append(["append, process, 20 processes on one", "sessiondir", *figures, told])
-    for row in found["tail"]:
-        memory = f"{row['resident_kb'] / 1024:,.1f} MB resident"
-        lines.append([f"last 50 of {row['megabytes']} MB", "sessiondir", f"{row['tail_us']:,.1f}", "", "", memory])
-    return table(["", "", "P50", "P99", "worst", ""], lines)
-
-
-def _children(rows: Sequence[dict[str, Any]]) -> str:
-    lines = [
-        [
-            str(row["children"]),
-            f"spread over {row['spread_s']:g} s" if row["spread_s"] else "all at once",
-            f"{row['held_s']:g} s",
-            *(f"{row[name]:,.1f}" for name in ("update_ms", "post_ms", "seen_ms")),
-        ]
-        for row in rows
-    ]
-    return table(["children", "updates", "parent held", "update", "post", "seen by parent"], lines)
-
-
-def _cron(rows: Sequence[dict[str, Any]]) -> str:
-    lines = [
-        [
-            "burst" if row["burst"] else "alone",
-            *(f"{row[name]:,.1f}" for name in ("p50_us", "p99_us", "max_us")),
-            f"{row['updates']:,}",
-        ]
-        for row in rows
-    ]
-    ratio = rows[1]["p99_us"] / rows[0]["p99_us"]
-    return (
-        table(["", "P50", "P99", "worst", "updates"], lines)
-        + f"\n\nP99 during the burst is {ratio:.2f} times that alone."
-    )
-
-
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns under their titles; the first is left-aligned, and so is every column of words."""
-    widths = [max(len(row[at]) for row in (header, *rows)) for at in range(len(header))]
-    words = [not any(row[at][:1].isdigit() for row in rows) for at in range(len(header))]
-
-    def line(cells: Sequence[str]) -> str:
-        return "  ".join(
-            cell.ljust(width) if at == 0 or words[at] else cell.rjust(width)
-            for at, (cell, width) in enumerate(zip(cells, widths, strict=True))
-        ).rstrip()
-
-    return "\n".join([line(header), line(["-" * width for width in widths]), *map(line, rows)])
+def stem(results: dict[str, Any]) -> str:
+    """The name of a run: date, commit, and what was left out."""
+    facts = results["machine"]
+    commit = facts["commit"] or time.strftime("%H%M%S", time.gmtime())
+    return f"{facts['date'][:10]}-{commit}{results['run']['suffix']}"
 
 
 def save(results: dict[str, Any], text: str, directory: Path) -> Path:
-    """Write text and JSON, named by date, commit and what was left out; the path of the text."""
+    """Write text and JSON; the path of the text."""
     directory.mkdir(parents=True, exist_ok=True)
-    facts = results["machine"]
-    name = f"{facts['date'][:10]}-{facts['commit'] or time.strftime('%H%M%S', time.gmtime())}"
-    name += results["suffix"]
-    (directory / f"{name}.json").write_text(json.dumps(results, indent=1) + "\n")
-    path = directory / f"{name}.txt"
+    (directory / f"{stem(results)}.json").write_text(json.dumps(results, indent=1) + "\n")
+    path = directory / f"{stem(results)}.txt"
     path.write_text(text)
     return path

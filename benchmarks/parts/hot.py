@@ -1,9 +1,8 @@
-"""Part four: what a gateway does at every message, to one session against by a whole-store save."""
+"""What a gateway does at every message: to one session, by a whole-store save, and in one JSON file."""
 
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from collections.abc import Callable, MutableMapping, Sequence
 from pathlib import Path
@@ -11,7 +10,9 @@ from random import Random
 from statistics import median
 from typing import Any
 
-from benchmarks.entries import SMALL, make_entry
+from benchmarks.entries import SLIM, make_entry
+from benchmarks.parts.base import Bench
+from benchmarks.text import microseconds, table, times
 from sessiondir import SessionStore, jsjson
 from sessiondir.sessions import (
     find_entry,
@@ -26,6 +27,7 @@ from sessiondir.sessions import (
     update_sessions,
 )
 
+TITLE = "What a gateway does at a message, by sessiondir.sessions: one thread, 1 KB entries, process durability"
 _HOT = 400
 _WHOLE = 5
 _NOW_MS = 1_800_000_000_000
@@ -40,22 +42,18 @@ Step = Callable[[str, int], object]
 Compute = Callable[[Any, str, int], Any]
 
 
-def measure(place: Path, sizes: tuple[int, ...], progress: Callable[[str], None]) -> list[dict[str, Any]]:
-    """Median microseconds an operation, one thread, 1 KB entries, process durability.
+def measure(bench: Bench) -> list[dict[str, Any]]:
+    """Median microseconds an operation.
 
     ``hot``: one session; ``whole``: the same inside ``update_sessions``; ``file``: the same by
     reading, changing and rewriting a single JSON file, as before there were directories.
     """
     rows = []
-    for count in sizes:
-        progress(f"hot paths in a store of {count} sessions")
-        entries = {f"agent:main:telegram:group:{n:06d}": make_entry(SMALL, n) for n in range(count)}
-        here = place / "hot"
-        here.mkdir()
-        try:
+    for count in (100,) if bench.quick else (100, 1_000, 10_000):
+        bench.say(f"what happens at a message, {count:,} sessions")
+        entries = {f"agent:main:telegram:group:{n:06d}": make_entry(SLIM, n) for n in range(count)}
+        with bench.directory() as here:
             rows += _measure(here, normal_entries(entries), count)
-        finally:
-            shutil.rmtree(here)
     return rows
 
 
@@ -125,25 +123,26 @@ def _in_file(file: Path, compute: Compute | None, key: str, n: int) -> object:
     return new.replace(file)
 
 
-def draw_rows(rows: Sequence[dict[str, Any]]) -> list[list[str]]:
-    """The results as cells: operation, sessions, the three figures, and the first against the second."""
-    return [
+def render(rows: Sequence[dict[str, Any]]) -> str:
+    """The three figures of each operation, and the first against the second."""
+    lines = [
         [
             row["operation"],
             f"{row['sessions']:,}",
-            *(f"{row[name]:,.1f}" for name in ("hot", "whole", "file")),
-            f"{row['whole'] / row['hot']:,.0f}",
+            *(microseconds(row[name]) for name in ("hot", "whole", "file")),
+            times(row["whole"] / row["hot"]),
         ]
         for row in rows
     ]
+    return table(["", "sessions", "one session", "whole store", "one JSON file", "whole / one"], lines)
 
 
 def _median_us(step: Step, keys: list[str]) -> float:
     for key in set(keys):
         step(key, 1)  # what is measured is the work at a message, not reading the session for the first time
-    times = []
+    took = []
     for number, key in enumerate(keys, start=2):
         before = time.perf_counter_ns()
         step(key, number)
-        times.append(time.perf_counter_ns() - before)
-    return round(median(times) / 1000, 2)
+        took.append(time.perf_counter_ns() - before)
+    return round(median(took) / 1000, 2)
