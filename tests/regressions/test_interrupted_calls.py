@@ -295,12 +295,12 @@ def test_g7_an_interrupted_first_write_costs_a_descriptor_at_most(
             bench.store.put(KEY, {"n": at})
         if not interruption.reached:
             break
-        assert not bench.wrong(at), interruption.where
-        interruption.error = None  # and with it the frames that have files
         fs = QuickFs()
         third = open_on(fs, store_path, lock_timeout=AT_ONCE_S)
-        third.put(SECOND, {"n": at})  # which has to get ready, too
+        third.put(SECOND, {"n": at})  # it has to get ready, too
         leave(third, fs)
+        assert not bench.wrong(at), interruption.where
+        interruption.error = None  # and with it the frames that have files
         bench.store.close()
         if bench.fs.open_fds:
             lost.add(interruption.function)
