@@ -48,7 +48,11 @@ def _about(results: Results) -> str:
     lines += [
         f"Not measured, because it is missing here: {name} ({why})." for name, why in results["missing"].items()
     ]
-    lines += [f"Failed: {text.splitlines()[0]}." for text in results["failures"]]
+    lines += [f"Failed: {text}." for text in results["failures"]]
+    if report.is_busy(dict(results)):
+        lines.append(
+            f"**The machine was busy (load {facts['load_before']} before the run): these figures are rough.**"
+        )
     return "\n".join(lines)
 
 
@@ -58,7 +62,7 @@ def _about_below_docs(results: Results) -> str:
 
 def _aims(results: Results) -> str:
     rows = [
-        [verdict.aim.strip(), verdict.measured or "-", {"MISSED": "**missed**"}.get(verdict.word, verdict.word)]
+        [verdict.aim, verdict.measured or "-", {"MISSED": "**missed**"}.get(verdict.word, verdict.word)]
         for verdict in aims.judge(results)
     ]
     return markdown(["aim", "measured", ""], rows)
