@@ -10,7 +10,7 @@ from benchmarks.entries import OC240, OC4919, SLIM
 from benchmarks.parts.importing import preset_row
 from benchmarks.parts.sizes import growth, hot_us
 from benchmarks.stats import ratio
-from benchmarks.stores import OURS
+from benchmarks.stores import OURS, title
 from benchmarks.text import microseconds, size, times
 
 Results = Mapping[str, Any]
@@ -71,7 +71,7 @@ def _faster(durability: str, preset: str, writers: int, least: Mapping[str, floa
         found = {
             name: ratio(ours, _cell(results, name, durability, preset, writers)["ops_per_s"]) for name in least
         }
-        words = ", ".join(f"{times(value)} {name}" for name, value in found.items())
+        words = ", ".join(f"{times(value)} {title(name)}" for name, value in found.items())
         return f"{ours:,.0f}/s: {words}", all(found[name] >= factor for name, factor in least.items())
 
     return check

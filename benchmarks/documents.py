@@ -53,7 +53,7 @@ def _about(results: Results) -> str:
         lines.append(
             f"**The machine was busy (load {facts['load_before']} before the run): these figures are rough.**"
         )
-    return "\n".join(lines)
+    return "\n\n".join(lines)
 
 
 def _about_below_docs(results: Results) -> str:
@@ -93,7 +93,7 @@ def _contention(results: Results, names: Sequence[str], cells: Sequence[Mapping[
 
 def _headline_cell(cell: Mapping[str, Any], name: str, best: float) -> str:
     if name not in cell:
-        return "failed" if cell["operation"] == "update" else "-"
+        return "-"
     one = cell[name]
     per_s = rate(one["ops_per_s"])
     shown = f"**{per_s}**" if one["ops_per_s"] == best else per_s

@@ -49,7 +49,9 @@ def draw(results: Results, directory: Path) -> list[Path]:
         if figure is None:
             continue
         figure.suptitle(_TITLES[name], x=0.012, ha="left", weight="bold")
-        figure.text(0.99, 0.975, _origin(results), ha="right", va="top", fontsize=7, color="#777777")
+        # A strip of its own below everything else.
+        figure.get_layout_engine().set(rect=(0, 0.035, 1, 0.965))
+        figure.text(0.99, 0.01, _origin(results), ha="right", va="bottom", fontsize=7, color="#777777")
         directory.mkdir(parents=True, exist_ok=True)
         for ending in ("png", "svg"):
             path = directory / f"{name}.{ending}"
