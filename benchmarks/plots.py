@@ -49,15 +49,14 @@ def draw(results: Results, directory: Path) -> list[Path]:
         if figure is None:
             continue
         figure.suptitle(_TITLES[name], x=0.012, ha="left", weight="bold")
-        # A strip of its own below everything else.
-        figure.get_layout_engine().set(rect=(0, 0.035, 1, 0.965))
-        figure.text(0.99, 0.01, _origin(results), ha="right", va="bottom", fontsize=7, color="#777777")
+        # Below everything else; the figure grows by it when it is saved.
+        figure.text(0.99, -0.05, _origin(results), ha="right", va="top", fontsize=7, color="#777777")
         directory.mkdir(parents=True, exist_ok=True)
         for ending in ("png", "svg"):
             path = directory / f"{name}.{ending}"
             # No date inside, so that the same figures make the same file.
             metadata = {"Date": None} if ending == "svg" else {}
-            figure.savefig(path, metadata=metadata)
+            figure.savefig(path, metadata=metadata, bbox_inches="tight", pad_inches=0.08)
             found.append(path)
         plt.close(figure)
     return found
