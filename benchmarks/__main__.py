@@ -38,12 +38,15 @@ def main() -> int:
             return 130
         text = report.render(results)
     print("\n" + text)
-    if not options.results:
+    if options.results:
+        # The report may know more tables than when the run was made.
+        options.results.with_suffix(".txt").write_text(text)
+    else:
         print(f"kept in {report.save(results, text, options.output)}")
     drawn = plots.draw(results, options.output / f"plots{results['run']['suffix']}")
     print(f"drawn: {', '.join(path.name for path in drawn) or plots.obstacle() or 'nothing to draw'}")
     if options.update_docs:
-        for path in documents.update(results, options.output / "plots"):
+        for path in documents.update(results):
             print(f"tables renewed in {path}")
     return 1 if results["failures"] else 0
 
@@ -69,7 +72,7 @@ def _parse() -> argparse.Namespace:
     )
     parser.add_argument("--output", type=Path, default=_RESULTS, help="where results are kept")
     parser.add_argument("--update-docs", action="store_true", help="renew the tables in README and docs")
-    parser.add_argument("--from", dest="results", type=Path, help="measure nothing; take this JSON of a run")
+    parser.add_argument("--from", dest="results", type=Path, help="measure nothing; report on the JSON of a run")
     options = parser.parse_args()
     options.rounds = options.rounds or (1 if options.quick else 2)
     options.seconds = options.seconds or (0.15 if options.quick else 0.6)

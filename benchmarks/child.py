@@ -85,11 +85,12 @@ def update_and_die(store: str, place: str, keys: list[str], count: int) -> None:
 
 
 def migrate(path: str) -> dict[str, Any]:
-    """Take over a legacy file."""
-    from sessiondir import migration
+    """Take over a legacy file, also one above the limit that guards against taking over anything."""
+    from sessiondir import Limits, migration
 
+    limits = Limits(legacy_bytes=1 << 30)
     start = time.perf_counter()
-    result = migration.migrate(path)
+    result = migration.migrate(path, limits=limits)
     took_s = time.perf_counter() - start
     if result.outcome != "migrated":
         raise RuntimeError(f"{result.outcome}: {result.warnings}")

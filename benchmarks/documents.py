@@ -48,8 +48,12 @@ def _about(results: Results) -> str:
     lines += [
         f"Not measured, because it is missing here: {name} ({why})." for name, why in results["missing"].items()
     ]
-    lines += [f"Failed: {text.splitlines()[0]}." for text in results["failures"]]
-    return "\n".join(lines)
+    lines += [f"Failed: {text}." for text in results["failures"]]
+    if report.is_busy(dict(results)):
+        lines.append(
+            f"**The machine was busy (load {facts['load_before']} before the run): these figures are rough.**"
+        )
+    return "\n\n".join(lines)
 
 
 def _about_below_docs(results: Results) -> str:
@@ -58,7 +62,7 @@ def _about_below_docs(results: Results) -> str:
 
 def _aims(results: Results) -> str:
     rows = [
-        [verdict.aim.strip(), verdict.measured or "-", {"MISSED": "**missed**"}.get(verdict.word, verdict.word)]
+        [verdict.aim, verdict.measured or "-", {"MISSED": "**missed**"}.get(verdict.word, verdict.word)]
         for verdict in aims.judge(results)
     ]
     return markdown(["aim", "measured", ""], rows)
@@ -89,7 +93,7 @@ def _contention(results: Results, names: Sequence[str], cells: Sequence[Mapping[
 
 def _headline_cell(cell: Mapping[str, Any], name: str, best: float) -> str:
     if name not in cell:
-        return "failed" if cell["operation"] == "update" else "-"
+        return "-"
     one = cell[name]
     per_s = rate(one["ops_per_s"])
     shown = f"**{per_s}**" if one["ops_per_s"] == best else per_s

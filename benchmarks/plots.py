@@ -17,6 +17,7 @@ _COLOURS = dict(
 )
 _MARKS = dict(zip(NAMES, "osD^vPX", strict=True))
 _MANY = 8
+_WRITTEN = ("update one field", "update one field, its length changes", "put the same value")
 
 Results = Mapping[str, Any]
 
@@ -48,13 +49,14 @@ def draw(results: Results, directory: Path) -> list[Path]:
         if figure is None:
             continue
         figure.suptitle(_TITLES[name], x=0.012, ha="left", weight="bold")
-        figure.supxlabel(_origin(results), x=0.99, ha="right", fontsize=7, color="#777777")
+        # Below everything else; the figure grows by it when it is saved.
+        figure.text(0.99, -0.05, _origin(results), ha="right", va="top", fontsize=7, color="#777777")
         directory.mkdir(parents=True, exist_ok=True)
         for ending in ("png", "svg"):
             path = directory / f"{name}.{ending}"
             # No date inside, so that the same figures make the same file.
             metadata = {"Date": None} if ending == "svg" else {}
-            figure.savefig(path, metadata=metadata)
+            figure.savefig(path, metadata=metadata, bbox_inches="tight", pad_inches=0.08)
             found.append(path)
         plt.close(figure)
     return found
@@ -192,29 +194,29 @@ def _written(results: Results, plt: Any) -> Any:
     found = results.get("written")
     if not found:
         raise _NothingToDraw
-    names = _stores(found)
-    figure, axes = plt.subplots(figsize=(9.5, 4.2), layout="constrained")
-    groups = ("update one field", "put the same value")
-    width = 0.38
-    for number, operation in enumerate(groups):
+    names = _stores(found)[::-1]
+    figure, axes = plt.subplots(figsize=(9.5, 5.4), layout="constrained")
+    height = 0.27
+    for number, operation in enumerate(_WRITTEN):
         values = [found[name][operation] for name in names]
-        places = [at + (number - 0.5) * width for at in range(len(names))]
-        bars = axes.bar(
-            places,
+        bars = axes.barh(
+            [at + (1 - number) * height for at in range(len(names))],
             [max(value, 1) for value in values],
-            width,
+            height,
             color=[_COLOURS[name] for name in names],
-            alpha=1.0 if number == 0 else 0.4,
+            alpha=(1.0, 0.6, 0.25)[number],
         )
-        axes.bar_label(bars, [_bytes(value) for value in values], fontsize=8, padding=2)
-    axes.set_ylim(1, 4 * max(one["update one field"] for one in found.values()))
-    axes.set_xticks(range(len(names)), [title(name) for name in names])
-    _log_scale(axes, lambda value, _: _bytes(value))
-    axes.set_ylabel("bytes given to write calls")
-    axes.grid(axis="x", visible=False)
-    axes.set_title(
-        "left bars: one field changed; right bars, pale: the same value written again", fontsize=9, weight="normal"
-    )
+        axes.bar_label(bars, [_bytes(value) for value in values], fontsize=8, padding=3)
+    axes.set_xlim(1, 8 * max(max(one[operation] for operation in _WRITTEN) for one in found.values()))
+    axes.set_xscale("log")
+    axes.xaxis.minorticks_off()
+    axes.xaxis.set_major_formatter(lambda value, _: _bytes(value))
+    axes.set_yticks(range(len(names)), [title(name) for name in names])
+    axes.grid(axis="y", visible=False)
+    axes.set_xlabel("bytes given to write calls")
+    words = ("one field changed, same length", "one field changed, another length", "the same value again")
+    shades = [plt.Rectangle((0, 0), 1, 1, color="#444444", alpha=alpha) for alpha in (1.0, 0.6, 0.25)]
+    figure.legend(shades, words, loc="outside lower center", ncols=3, fontsize=9)
     return figure
 
 

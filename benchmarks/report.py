@@ -40,14 +40,22 @@ def _heading(title: str) -> str:
 def _loud(results: dict[str, Any]) -> str:
     lines = [f"MISSING: {name} was not measured: {why}" for name, why in results["missing"].items()]
     lines += [f"FAILED: {text}" for text in results["failures"]]
+    if is_busy(results):
+        load = results["machine"]["load_before"]
+        lines.append(f"BUSY: the load was {load} before the run began; the figures are rough, and many too low")
     return "\n".join(lines)
+
+
+def is_busy(results: dict[str, Any]) -> bool:
+    """Whether others were using the machine when the run began."""
+    return bool(results["machine"]["load_before"] > results["machine"]["cores"] / 2)
 
 
 def aims_table(results: dict[str, Any]) -> str:
     """Every aim, what was measured, and whether it was met."""
     verdicts = aims.judge(results)
     met = sum(verdict.met is True for verdict in verdicts)
-    lines = [[verdict.aim.strip(), verdict.measured or "-", verdict.word] for verdict in verdicts]
+    lines = [[verdict.aim, verdict.measured or "-", verdict.word] for verdict in verdicts]
     return f"{table(['', 'measured', ''], lines, left=True)}\n\n{met} of {len(verdicts)} met"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import shutil
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -70,8 +71,9 @@ class Bench:
         try:
             yield
         except Exception as exc:
-            self.failures.append(f"{what}: {type(exc).__name__}: {exc}")
-            self.say(f"FAILED: {what}: {str(exc).strip().splitlines()[-1]}")
+            self.say(f"FAILED: {what}\n{traceback.format_exc()}")
+            reason = (str(exc).strip().splitlines() or [type(exc).__name__])[-1]
+            self.failures.append(f"{what}: {reason}")
 
 
 def fill(name: str, place: Path, entries: Mapping[str, Entry]) -> None:

@@ -68,7 +68,7 @@ def measure_cells(bench: Bench, chosen: Sequence[Cell], names: Sequence[str]) ->
     """Some cells with some stores, round by round."""
     rounds: dict[tuple[Cell, str], list[dict[str, Any]]] = {(cell, name): [] for cell in chosen for name in names}
     for number, cell, name in bench.interleaved(chosen, names):
-        if not _takes_part(cell, name):
+        if not _takes_part(cell, name, quick=bench.quick):
             continue
         bench.say(f"round {number} of {bench.rounds}: {cell.durability}, {cell.name}: {title(name)}")
         with bench.excused(f"{title(name)}: {cell.durability}, {cell.name}"):
@@ -81,11 +81,13 @@ def measure_cells(bench: Bench, chosen: Sequence[Cell], names: Sequence[str]) ->
     ]
 
 
-def _takes_part(cell: Cell, name: str) -> bool:
+def _takes_part(cell: Cell, name: str, *, quick: bool) -> bool:
     """Whether a store's figure in a cell tells more than its figure in another one."""
     if cell.operation != "update":
         return name in _OTHER_OPERATIONS
-    return name not in ONE_LOCK or cell.durability == "process" or cell.preset == SLIM.name
+    if name not in ONE_LOCK:
+        return True
+    return cell.writers == 1 if quick else cell.durability == "process" or cell.preset == SLIM.name
 
 
 def _run_once(bench: Bench, cell: Cell, name: str) -> dict[str, Any]:

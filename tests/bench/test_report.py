@@ -98,11 +98,11 @@ def test_throughput_aims() -> None:
     assert _verdict({"contention": [_cell("process", "D-slim", 1, 200, 100)]}, start).word == "met"
     assert _verdict({"contention": [_cell("process", "D-slim", 1, 199, 100)]}, start).word == "MISSED"
     row = _cell("process", "D-oc4919", 1, 600, 100)
-    assert _verdict({"contention": [row]}, "same, 20 KB: at least 6x").word == "met"
+    assert _verdict({"contention": [row]}, "read-modify-write, 1 writer, 20 KB").word == "met"
     row["lmdb"]["ops_per_s"] = 601
-    assert _verdict({"contention": [row]}, "same, 20 KB: at least 6x").word == "MISSED"
+    assert _verdict({"contention": [row]}, "read-modify-write, 1 writer, 20 KB").word == "MISSED"
     del row["lmdb"]
-    assert _verdict({"contention": [row]}, "same, 20 KB: at least 6x").word == "not measured"
+    assert _verdict({"contention": [row]}, "read-modify-write, 1 writer, 20 KB").word == "not measured"
 
 
 def test_latency_and_loss_aims() -> None:
