@@ -23,7 +23,7 @@ ORDER = [
     # the only system calls; time; every exception
     "fs", "clock", "errors", "procfs", "mutex",
     # pure: bytes to values, keys to names
-    "codec", "jsjson", "terms", "aside", "model", "layout",
+    "codec", "jsjson", "terms", "aside", "model", "layout", "json5", "members",
     # directories and durable writes
     "durable", "directory", "quarantine",
     # one on-disk thing each
@@ -33,20 +33,21 @@ ORDER = [
     # reading many, following, checking
     "snapshot", "watch", "check", "deciding", "leases", "inbox",
     # the legacy store
-    "legacy", "legacylock", "place", "takeover", "unmigrated", "handback",
+    "legacyparse", "legacy", "legacyentries", "legacylock", "place", "staging", "merging", "spelling",
+    "takeover", "unmigrated", "handback",
     # the face
     "transaction", "changes", "info", "handle", "reading", "leasing", "messaging", "store",
     # what people use
     "sessions/values", "sessions/channels", "sessions/ids", "sessions/route", "sessions/entry",
     "sessions/normalise", "sessions/merge", "sessions/group", "sessions/inbound", "sessions/keys",
     "sessions/keybuild", "sessions/canonical", "sessions/numbers", "sessions/acp", "sessions/lookup",
-    "sessions/changes", "sessions/hot", "sessions/whole", "sessions/json5", "sessions/state",
+    "sessions/changes", "sessions/hot", "sessions/whole", "sessions/state",
     "sessions/summary", "sessions/recipients", "sessions/combined", "sessions/depth", "sessions/__init__",
-    "sessions", "targets",
+    "sessions", "installation", "targets",
     "transcripts/names", "transcripts/records", "transcripts/lines", "transcripts/zstd", "transcripts/handle",
     "transcripts/reader", "transcripts/appending", "transcripts/archives", "transcripts/transcript",
     "transcripts/folder", "transcripts/messages", "transcripts/summary", "transcripts/__init__",
-    "maintenance", "migration", "aio",
+    "maintenance", "inspection", "rollback", "migration", "aio",
 ]  # fmt: skip
 FILE_CALLS = {
     "open", "read", "write", "pread", "pwrite", "readv", "writev", "close", "dup", "dup2", "fstat", "stat",
@@ -79,7 +80,7 @@ MAY_WRITE = {
         "entries": "several session files with one sync",
         "quarantine": "setting aside",
         "place": "putting a store in place of a legacy file",
-        "takeover": "putting a store in place of a legacy file",
+        "staging": "putting a store in place of a legacy file",
         "handback": "putting a legacy file in place of a store",
         "legacylock": "the lock that the legacy program understands",
         "transcripts/archives": "setting a transcript aside and bringing it back",
@@ -94,8 +95,9 @@ WRITING_CALLS = {
     "pwrite", "ftruncate", "rename", "link", "unlink", "mkdir", "rmdir", "fchmod", "fchown", "flock", "fcntl",
 }  # fmt: skip
 WRITES_NOTHING = {
-    "view", "snapshot", "watch", "check", "deciding", "legacy", "transaction", "changes", "info", "store", "codec",
-    "layout", "transcripts/names", "transcripts/records", "transcripts/lines", "transcripts/reader",
+    "view", "snapshot", "watch", "check", "deciding", "legacy", "inspection", "targets", "installation",
+    "transaction", "changes", "info", "store", "codec", "layout",
+    "transcripts/names", "transcripts/records", "transcripts/lines", "transcripts/reader",
     "transcripts/messages", "transcripts/summary",
 }  # fmt: skip
 

@@ -183,7 +183,7 @@ class _Check:
                 self._add(
                     "warning",
                     shown,
-                    f"the key is not what the {rule} rule makes of it: it is never found",
+                    f"the key is not what the {rule} rule makes of it: it is never found, run: sessiondir migrate",
                     doc.key,
                 )
         except InvalidKey as exc:

@@ -8,6 +8,7 @@ a temporary file beside the target, sync it, rename it over the target, sync the
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 
 from sessiondir import layout
 from sessiondir.fs import FileSystem
@@ -19,21 +20,25 @@ def write_new(
     fs: FileSystem,
     dir_fd: int,
     name: str,
-    data: bytes,
+    data: bytes | Iterable[bytes],
     owner: tuple[int, int] | None = None,
     *,
     sync: bool = True,
 ) -> None:
     """Create ``name`` with ``data``; ``FileExistsError`` if it is there. Mode 0600 whatever the umask.
 
-    On any failure nothing of the file remains. The name is durable after ``sync_directory``.
+    Data that comes in parts is written part by part. On any failure, of the parts too,
+    nothing of the file remains. The name is durable after ``sync_directory``.
     """
     fd = fs.open(name, _CREATE, 0o600, dir_fd=dir_fd)
     try:
         fs.fchmod(fd, 0o600)
         if owner is not None:
             fs.fchown(fd, *owner)
-        write_all(fs, fd, data, 0)
+        position = 0
+        for part in (data,) if isinstance(data, bytes) else data:
+            write_all(fs, fd, part, position)
+            position += len(part)
         if sync:
             fs.fsync(fd)
     except BaseException:

@@ -54,6 +54,7 @@ class FileSystem:
     ftruncate = staticmethod(os.ftruncate)
     fstat = staticmethod(os.fstat)
     stat = staticmethod(os.stat)
+    realpath: Callable[..., str] = staticmethod(os.path.realpath)
     fchmod = staticmethod(os.fchmod)
     fchown = staticmethod(os.fchown)
     listdir: Callable[[int], list[str]] = staticmethod(os.listdir)  # type: ignore[assignment]

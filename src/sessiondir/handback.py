@@ -20,12 +20,14 @@ from sessiondir.clock import Clock
 from sessiondir.directory import StoreDirectory
 from sessiondir.errors import LockTimeout, MigrationError, translated
 from sessiondir.fs import FileSystem
-from sessiondir.legacy import LegacyFile, read_legacy
+from sessiondir.legacy import LegacyFile, index_legacy
 from sessiondir.legacylock import NO_LINKS, LegacyLock
 from sessiondir.lockfile import take_flock
 from sessiondir.model import Document, Limits
 from sessiondir.place import Place
 from sessiondir.takeover import LOCK_TIMEOUT_S, Origin, origin_of
+
+_PART_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +40,21 @@ class HandedBack:
     size: int
 
 
-def in_javascript_order(documents: Iterable[Document]) -> list[Document]:
-    """``documents`` in the order in which a JavaScript object has them once they were added by key."""
-    found = {doc.key: doc for doc in documents}
-    return [found[key] for key in jsjson.iteration_order(sorted(found))]
+def in_javascript_order(keys: Iterable[str]) -> list[str]:
+    """``keys`` in the order in which a JavaScript object has them once they were added sorted."""
+    return jsjson.iteration_order(sorted(keys))
 
 
-def legacy_text(documents: Iterable[Document]) -> bytes:
-    """The bytes of a legacy file that holds ``documents``, in their order."""
-    return b"".join(jsjson.encode_members((doc.key, doc.entry()) for doc in documents))
+def legacy_text(documents: Iterable[Document]) -> Iterator[bytes]:
+    """The bytes of a legacy file that holds ``documents``, in their order, in parts of about 1 MiB."""
+    part = bytearray()
+    for piece in jsjson.encode_members((doc.key, doc.entry()) for doc in documents):
+        part += piece
+        if len(part) >= _PART_BYTES:
+            yield bytes(part)
+            part.clear()
+    if part:
+        yield bytes(part)
 
 
 def what_is_in_the_way(
@@ -59,7 +67,7 @@ def what_is_in_the_way(
     with translated(store_path, "read"):
         place = Place(fs, clock, store_path, legacy_path)
         try:
-            return _origin(place, read_legacy(fs, legacy_path, limits), overwrite)
+            return _origin(place, index_legacy(fs, legacy_path, limits), overwrite)
         finally:
             place.close()
 
@@ -95,7 +103,7 @@ def roll_back(
     """Write the legacy file and move the store away. The caller holds the commit lock.
 
     Args:
-        documents: every session, see ``in_javascript_order``.
+        documents: every session, in the order of ``in_javascript_order``; gone through once.
         seal: finishes the journal durably, so that nobody can commit any more.
         version: the store's version that ``documents`` are of.
         overwrite: move a foreign legacy file to its backup name instead of refusing.
@@ -103,12 +111,11 @@ def roll_back(
     Raises ``MigrationError``, ``LockTimeout``, ``StorageError``; the directory still counts
     then, and what was begun is taken back as far as possible. Durable on return.
     """
-    data = legacy_text(documents)
     with translated(store_path, "roll back"):
         place = Place(fs, clock, store_path, legacy_path)
         try:
             with _held_store(place, lock_timeout_s) as owner, place.locked(lock_timeout_s) as lock:
-                return _HandingBack(place, data, owner, lock).run(seal, version, limits, overwrite)
+                return _HandingBack(place, documents, owner, lock).run(seal, version, limits, overwrite)
         finally:
             place.close()
 
@@ -151,27 +158,30 @@ def _held_store(place: Place, timeout_s: float) -> Iterator[tuple[int, int] | No
 
 
 class _HandingBack:
-    def __init__(self, place: Place, data: bytes, owner: tuple[int, int] | None, lock: LegacyLock) -> None:
+    def __init__(
+        self, place: Place, documents: Iterable[Document], owner: tuple[int, int] | None, lock: LegacyLock
+    ) -> None:
         self._place = place
-        self._data = data
+        self._documents = documents
+        self._size = 0
+        self._sha256 = hashlib.sha256()
         self._owner = owner
         self._lock = lock
         self._written: tuple[int, int] | None = None
 
     def run(self, seal: Callable[[], None], version: int, limits: Limits, overwrite: bool) -> HandedBack:
         place = self._place
-        legacy = read_legacy(place.fs, place.legacy_path, limits)
+        legacy = index_legacy(place.fs, place.legacy_path, limits)
         origin = _origin(place, legacy, overwrite)
         place.sweep()
         temporary = place.temporary_name()
-        durable.write_new(place.fs, place.fd, temporary, self._data, self._owner)
+        durable.write_new(place.fs, place.fd, temporary, self._summed_text(), self._owner)
         moved = False
         try:
             # First, or a copy from an earlier rollback would outlive the marker that describes it.
             previous = self._make_way(origin)
             backup = place.fresh_name(f"{place.store_name}.bak")
-            digest = hashlib.sha256(self._data).hexdigest()
-            place.write_marker(len(self._data), digest, backup, version, self._owner)
+            place.write_marker(self._size, self._sha256.hexdigest(), backup, version, self._owner)
             self._name(temporary)
             seal()
             self._lock.require_ours()
@@ -181,7 +191,13 @@ class _HandingBack:
         finally:
             if not moved:
                 self._take_back(temporary)
-        return HandedBack(place.legacy_path, f"{place.path}/{backup}", previous, len(self._data))
+        return HandedBack(place.legacy_path, f"{place.path}/{backup}", previous, self._size)
+
+    def _summed_text(self) -> Iterator[bytes]:
+        for part in legacy_text(self._documents):
+            self._size += len(part)
+            self._sha256.update(part)
+            yield part
 
     def _make_way(self, origin: Origin | None) -> str | None:
         """Clear the legacy name; what may not be lost is kept under a backup name."""

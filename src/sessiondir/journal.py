@@ -20,7 +20,7 @@ import os
 import re
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -88,6 +88,8 @@ class Header:
     generation: int
     base: int
     keys: KeyRule
+    at_ms: int = field(default=0, compare=False)
+    """The writer's clock when the journal began, epoch milliseconds."""
 
 
 class Line(msgspec.Struct):
@@ -347,7 +349,7 @@ class JournalFile:
             raise CorruptFile(
                 f"{self.path}: {exc}; run: sessiondir check", path=self.path, reason=str(exc)
             ) from exc
-        return Header(line.store, line.generation, line.base, line.keys), cut  # type: ignore[arg-type]
+        return Header(line.store, line.generation, line.base, line.keys, line.t), cut  # type: ignore[arg-type]
 
     def check_tail(self, end: int) -> bytes:
         """What stands after the content, zeros left out: normally nothing.

@@ -4,8 +4,15 @@ The file is read as the program that wrote it reads it: keys in JavaScript's ord
 spellings of a key resolved by time, old field names renamed. What that program silently
 takes for "empty" (damaged text, a link, an array) is told apart here and never used.
 
-Differences kept on purpose: integers above 2**53 keep all their digits, and an entry that
-is no object, or whose key no JavaScript program can look up safely, is left out and named.
+    index_legacy(fs, path, limits)    what is in the file and where, entry by entry
+    read_legacy(fs, path, limits)     the same with all entries in memory
+
+Differences kept on purpose: integers above 2**53 keep all their digits, an entry that is no
+object, or whose key no JavaScript program can look up safely, is left out and named, and a
+file that is JSON5 rather than JSON is read, with a note, where that program sees nothing.
+
+Memory of ``index_legacy``: some 0.5 kB a session, 1 MiB, and about five times the largest
+entry, whatever the size of the file. A JSON5 file is held whole, so it may be of 16 MiB.
 """
 
 from __future__ import annotations
@@ -14,13 +21,21 @@ import errno
 import hashlib
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Literal
 
-from sessiondir import codec, jsjson, layout
-from sessiondir.errors import CorruptFile, InvalidKey, storage_error
+from sessiondir import codec, layout
+from sessiondir.errors import CorruptFile, storage_error
 from sessiondir.fs import FileSystem
+from sessiondir.legacyparse import (
+    Alias,
+    Located,
+    Reading,
+    Unusable,
+    json_of_json5,
+    shown,
+)
 from sessiondir.model import Document, Limits
 
 Signature = tuple[int, int, int, int]
@@ -28,43 +43,45 @@ Signature = tuple[int, int, int, int]
 
 LegacyStatus = Literal["missing", "empty", "invalid", "usable"]
 
+JSON5_BYTES = 16 << 20
+"""The longest file that is read as JSON5, which people write by hand."""
+
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _READ_TRIES = 5
+_PART_BYTES = 1 << 20
 _BLANK_LIMIT = 1 << 16
-OLD_NAMES: Final = (("channel", "provider"), ("lastChannel", "lastProvider"), ("groupChannel", "room"))
-"""Fields that old releases called otherwise: today's name, and theirs."""
-
-
-@dataclass(frozen=True, slots=True)
-class Alias:
-    """Several spellings of one key: which entry of the file stands for ``key`` now."""
-
-    key: str
-    spellings: tuple[str, ...]
-    winner: str
 
 
 @dataclass(frozen=True)
 class LegacyFile:
     """A legacy file as it was at one moment.
 
-    ``legacy_count`` counts every member of the file, ``documents`` holds what a store takes
-    over (normalised key to document, version 1), ``sources`` the spelling each came from.
-    ``size`` (bytes) and ``sha256`` describe the file's bytes. ``reason`` says why a file is
-    ``"invalid"`` (it is then not used at all) or ``"empty"``.
+    ``legacy_count`` counts every member of the file; ``sessions`` tells for each normalised
+    key which entry stands for it. ``documents`` holds those entries as documents of version 1
+    if the file was read with ``read_legacy``, else nothing. ``dropped`` names members that
+    were left out, with the reason. ``size`` (bytes) and ``sha256`` describe the file's bytes.
+    ``reason`` says why a file is ``"invalid"`` (it is then not used at all) or ``"empty"``.
     """
 
     path: str
     status: LegacyStatus
     reason: str = ""
     legacy_count: int = 0
+    sessions: Mapping[str, Located] = field(default_factory=dict)
     documents: dict[str, Document] = field(default_factory=dict)
-    warnings: tuple[str, ...] = ()
+    dropped: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
     signature: Signature | None = None
     aliases: tuple[Alias, ...] = ()
-    sources: Mapping[str, str] = field(default_factory=dict)
     size: int = 0
     sha256: str = ""
+    is_json5: bool = False
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What there is to say of the file, for people."""
+        left_out = tuple(f"{shown(name)} was left out: {reason}" for name, reason in self.dropped.items())
+        return self.notes + left_out
 
 
 def legacy_signature(fs: FileSystem, path: str) -> Signature | None:
@@ -73,32 +90,30 @@ def legacy_signature(fs: FileSystem, path: str) -> Signature | None:
     Raises ``UnreadableFile`` when the system does not say.
     """
     try:
-        return _signature(fs.stat(path, follow_symlinks=False))
+        return signature_of(fs.stat(path, follow_symlinks=False))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as exc:
         raise storage_error(exc, path, "read") from exc
 
 
-def _signature(status: os.stat_result) -> Signature:
+def signature_of(status: os.stat_result) -> Signature:
+    """The signature in what ``stat`` says."""
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def read_legacy(fs: FileSystem, path: str, limits: Limits) -> LegacyFile:
+    """As ``index_legacy``, and keep all entries: two to three times the file's size in memory."""
+    return _read(fs, path, limits, keep=True)
+
+
+def index_legacy(fs: FileSystem, path: str, limits: Limits) -> LegacyFile:
     """Read and classify a legacy file; follows no link, takes no lock, changes nothing.
 
     Raises ``UnreadableFile`` for what the system refuses: that is neither "empty" nor
-    "invalid". Cost: O(file); about three times its size in memory.
+    "invalid". Cost: O(file) in time; for memory see above.
     """
-    try:
-        found = _read_bytes(fs, path, limits)
-    except (FileNotFoundError, NotADirectoryError):
-        return LegacyFile(path, "missing", "there is no such file")
-    except OSError as exc:
-        raise storage_error(exc, path, "read") from exc
-    if isinstance(found, LegacyFile):
-        return found
-    return _Reading(path, limits, *found).parse()
+    return _read(fs, path, limits, keep=False)
 
 
 def read_legacy_bytes(fs: FileSystem, path: str, limits: Limits) -> bytes | None:
@@ -108,193 +123,159 @@ def read_legacy_bytes(fs: FileSystem, path: str, limits: Limits) -> bytes | None
     ``read_legacy``. Follows no link, takes no lock.
     """
     try:
-        found = _read_bytes(fs, path, limits)
+        fd = fs.open(path, _READ)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as exc:
-        raise storage_error(exc, path, "read") from exc
-    if isinstance(found, LegacyFile):
-        raise CorruptFile(
-            f"{path}: {found.reason}; it was left unchanged, run: sessiondir check", path=path, reason=found.reason
-        )
-    return found[0]
-
-
-def _read_bytes(fs: FileSystem, path: str, limits: Limits) -> tuple[bytes, Signature] | LegacyFile:
-    try:
-        fd = fs.open(path, _READ)
-    except OSError as exc:
         if exc.errno in (errno.ELOOP, errno.ENXIO):
-            return _refused(fs, path)
-        raise
+            raise _corrupt(_refused(fs, path)) from exc
+        raise storage_error(exc, path, "read") from exc
     try:
         for _ in range(_READ_TRIES):
             status = fs.fstat(fd)
-            if not stat.S_ISREG(status.st_mode):
-                return _invalid(path, "not a regular file", _signature(status))
-            try:
-                data = fs.read_all(fd, limits.legacy_bytes)
-            except OverflowError as exc:
-                reason = f"{exc.args[0]} bytes, the limit is {limits.legacy_bytes}"
-                return _invalid(path, reason, _signature(status))
-            # A program that writes in place may have been at it; what we hold would then be two halves.
-            if _signature(fs.fstat(fd)) == _signature(status):
+            refused = _refused_open(path, status, limits)
+            if refused is not None:
+                raise _corrupt(refused)
+            data = fs.read_all(fd, limits.legacy_bytes)
+            if signature_of(fs.fstat(fd)) == signature_of(status):
                 break
-        return data, _signature(status)
+        return data
+    except OverflowError as exc:
+        raise _corrupt(_too_large(path, exc.args[0], status, limits)) from exc
+    except OSError as exc:
+        raise storage_error(exc, path, "read") from exc
+    finally:
+        fs.close(fd)
+
+
+def _corrupt(found: LegacyFile) -> CorruptFile:
+    text = f"{found.path}: {found.reason}; it was left unchanged, run: sessiondir check"
+    return CorruptFile(text, path=found.path, reason=found.reason)
+
+
+def _read(fs: FileSystem, path: str, limits: Limits, *, keep: bool) -> LegacyFile:
+    try:
+        fd = fs.open(path, _READ)
+    except (FileNotFoundError, NotADirectoryError):
+        return LegacyFile(path, "missing", "there is no such file")
+    except OSError as exc:
+        if exc.errno in (errno.ELOOP, errno.ENXIO):
+            return _refused(fs, path)
+        raise storage_error(exc, path, "read") from exc
+    try:
+        for _ in range(_READ_TRIES):
+            status = fs.fstat(fd)
+            found = _read_open(fs, fd, path, status, limits, keep)
+            # A program that writes in place may have been at it; what we hold would then be two halves.
+            if signature_of(fs.fstat(fd)) == signature_of(status):
+                break
+        return found
+    except OSError as exc:
+        raise storage_error(exc, path, "read") from exc
     finally:
         fs.close(fd)
 
 
 def _refused(fs: FileSystem, path: str) -> LegacyFile:
-    status = fs.stat(path, follow_symlinks=False)
+    try:
+        status = fs.stat(path, follow_symlinks=False)
+    except OSError as exc:
+        raise storage_error(exc, path, "read") from exc
     link = stat.S_ISLNK(status.st_mode)
-    return _invalid(path, "a symbolic link" if link else "not a regular file", _signature(status))
+    return _invalid(path, "a symbolic link" if link else "not a regular file", status)
 
 
-def _invalid(path: str, reason: str, signature: Signature, warnings: tuple[str, ...] = ()) -> LegacyFile:
-    return LegacyFile(path, "invalid", reason, warnings=warnings, signature=signature)
+def _invalid(path: str, reason: str, status: os.stat_result) -> LegacyFile:
+    return LegacyFile(path, "invalid", reason, signature=signature_of(status))
 
 
-class _Unusable(Exception):
-    """The file as a whole cannot be used; the text says why."""
+def _refused_open(path: str, status: os.stat_result, limits: Limits) -> LegacyFile | None:
+    """What is open and must not be used; None if it may be."""
+    if not stat.S_ISREG(status.st_mode):
+        return _invalid(path, "not a regular file", status)
+    return _too_large(path, status.st_size, status, limits) if status.st_size > limits.legacy_bytes else None
 
 
-class _Reading:
-    """One file on its way from bytes to documents."""
-
-    def __init__(self, path: str, limits: Limits, data: bytes, signature: Signature) -> None:
-        self._path = path
-        self._limits = limits
-        self._data = data
-        self._signature = signature
-        self._size = len(data)
-        self._sha256 = hashlib.sha256(data).hexdigest()
-        self._warnings: list[str] = []
-        self._documents: dict[str, Document] = {}
-        self._sources: dict[str, str] = {}
-        self._spellings: dict[str, list[str]] = {}
-        self._count = 0
-
-    def parse(self) -> LegacyFile:
-        try:
-            return self._parse()
-        except _Unusable as exc:
-            return _invalid(self._path, str(exc), self._signature, tuple(self._warnings))
-
-    def _parse(self) -> LegacyFile:
-        if self._is_blank():
-            return self._result("empty", "the file is blank")
-        members = self._members()
-        self._count = len(members)
-        for name in jsjson.iteration_order(members):
-            self._take(name, members.pop(name))
-        if not self._documents:
-            return self._result("empty", "it has no entry that is an object with a usable key")
-        if len(self._documents) > self._limits.sessions:
-            raise _Unusable(f"{len(self._documents)} sessions, the limit is {self._limits.sessions}")
-        return self._result("usable", "")
-
-    def _is_blank(self) -> bool:
-        if not self._data.strip():
-            return True
-        return len(self._data) <= _BLANK_LIMIT and not layout.js_trim(self._data.decode("utf-8", "replace"))
-
-    def _members(self) -> dict[str, bytes]:
-        data, self._data = self._data, b""
-        try:
-            data.decode()
-        except UnicodeDecodeError as exc:
-            # The legacy program reads such a file, with the same marks in place of the bad bytes.
-            data = data.decode("utf-8", "replace").encode()
-            self._warnings.append(f"not UTF-8 at byte {exc.start}; unreadable bytes were replaced by U+FFFD")
-        try:
-            return codec.split_object(data)
-        except codec.DecodeError as exc:
-            reason = self._not_an_object(data) or f"not JSON ({exc})"
-            raise _Unusable(reason) from exc
-        except RecursionError as exc:
-            raise _Unusable("nested too deeply") from exc
-
-    @staticmethod
-    def _not_an_object(data: bytes) -> str:
-        try:
-            return "" if isinstance(codec.decode(data), dict) else "not a JSON object"
-        except codec.DecodeError:
-            return ""
-
-    def _take(self, name: str, raw: bytes) -> None:
-        """Take one member of the file over, or say why not."""
-        fields = self._fields(name, raw)
-        if fields is None:
-            self._drop(name, "the entry is not an object")
-            return
-        try:
-            key = layout.normalise_key(name, "lowercase")
-        except InvalidKey as exc:
-            self._drop(name, f"the key is {exc.reason}" if exc.reason != "NUL" else "the key has a NUL")
-            return
-        size = codec.fields_weight(fields)
-        if size > self._limits.entry_bytes:
-            # Leaving it out would lose a session, so nothing is taken over until the limit is raised.
-            limit = self._limits.entry_bytes
-            raise _Unusable(f"the entry of {_shown(name)} has {size} bytes, the limit is {limit}")
-        doc = Document(key, 1, fields, size)
-        spellings = self._spellings.setdefault(key, [])
-        spellings.append(name)
-        before = self._documents.get(key)
-        if before is None or _time(doc) >= _time(before):
-            self._documents[key] = doc
-            self._sources[key] = name
-
-    def _fields(self, name: str, raw: bytes) -> codec.Fields | None:
-        try:
-            if raw.lstrip()[:1] != b"{":
-                codec.decode(raw)
-                return None
-            fields = codec.decode_fields(raw)
-        except codec.DecodeError as exc:
-            raise _Unusable(f"not JSON (in the entry of {_shown(name)}: {exc})") from exc
-        except RecursionError as exc:
-            raise _Unusable(f"the entry of {_shown(name)} is nested too deeply") from exc
-        rename_old_fields(fields)
-        return fields
-
-    def _drop(self, name: str, reason: str) -> None:
-        self._warnings.append(f"{_shown(name)} was left out: {reason}")
-
-    def _result(self, status: LegacyStatus, reason: str) -> LegacyFile:
-        aliases = tuple(
-            Alias(key, tuple(spellings), self._sources[key])
-            for key, spellings in self._spellings.items()
-            if len(spellings) > 1
-        )
-        return LegacyFile(
-            self._path,
-            status,
-            reason,
-            self._count,
-            self._documents,
-            tuple(self._warnings),
-            self._signature,
-            aliases,
-            self._sources,
-            self._size,
-            self._sha256,
-        )
+def _too_large(path: str, size: int, status: os.stat_result, limits: Limits) -> LegacyFile:
+    return _invalid(path, f"{size} bytes, the limit is {limits.legacy_bytes}; raise it to use the file", status)
 
 
-def rename_old_fields(fields: dict[str, Any]) -> None:
-    """Give old fields today's names, in place, as the legacy program does with every entry it loads."""
-    for new, old in OLD_NAMES:
-        if not isinstance(fields.get(new), str) and isinstance(fields.get(old), str):
-            fields[new] = fields.pop(old)
-    fields.pop("room", None)
+def _read_open(
+    fs: FileSystem, fd: int, path: str, status: os.stat_result, limits: Limits, keep: bool
+) -> LegacyFile:
+    refused = _refused_open(path, status, limits)
+    if refused is not None:
+        return refused
+    data = _Bytes(fs, fd)
+    reading = Reading(limits, keep)
+    try:
+        if status.st_size <= _BLANK_LIMIT and _is_blank(fs.pread(fd, _BLANK_LIMIT, 0)):
+            problem = "the file is blank"
+            data.rest()
+        else:
+            problem = _parse(fs, fd, data, status, reading)
+    except Unusable as exc:
+        return LegacyFile(path, "invalid", str(exc), notes=tuple(reading.notes), signature=signature_of(status))
+    return LegacyFile(
+        path,
+        "empty" if problem else "usable",
+        problem,
+        reading.count,
+        reading.sessions,
+        reading.documents,
+        reading.dropped,
+        tuple(reading.notes),
+        signature_of(status),
+        reading.aliases,
+        data.size,
+        data.sha256.hexdigest(),
+        reading.is_json5,
+    )
 
 
-def _time(doc: Document) -> float:
-    return doc.updated_at() or 0
+def _parse(fs: FileSystem, fd: int, data: _Bytes, status: os.stat_result, reading: Reading) -> str:
+    """Take the members of the file in; why it holds no session, or "". Raises ``Unusable``."""
+    try:
+        return reading.take(data.parts())
+    except codec.DecodeError as exc:
+        problem = exc
+    data.rest()
+    reason = f"not JSON ({problem})"
+    if status.st_size > JSON5_BYTES:
+        raise Unusable(reason)
+    text = fs.read_all(fd, JSON5_BYTES)
+    try:
+        value = json_of_json5(text)
+    except (codec.DecodeError, RecursionError):
+        raise Unusable(reason) from problem
+    if not value.startswith(b"{"):
+        raise Unusable("not a JSON object")
+    reading.begin_again(
+        "JSON5, not JSON: the legacy program reads it as empty; comments go, NaN and Infinity become null"
+    )
+    return reading.take(iter((value,)))
 
 
-def _shown(name: str) -> str:
-    """A key for a message: quoted, shortened."""
-    return repr(name if len(name) <= 80 else name[:80] + "...")
+def _is_blank(data: bytes) -> bool:
+    return not layout.js_trim(data.decode("utf-8", "replace"))
+
+
+class _Bytes:
+    """The file's bytes in parts, summed up on the way."""
+
+    def __init__(self, fs: FileSystem, fd: int) -> None:
+        self._fs = fs
+        self._fd = fd
+        self.size = 0
+        self.sha256 = hashlib.sha256()
+
+    def parts(self) -> Iterator[bytes]:
+        while part := self._fs.pread(self._fd, _PART_BYTES, self.size):
+            self.size += len(part)
+            self.sha256.update(part)
+            yield part
+
+    def rest(self) -> None:
+        """Read what is left, for the sums."""
+        for _ in self.parts():
+            pass

@@ -292,7 +292,8 @@ class LegacyLock:
         """Let go: remove the lock file if it is still ours."""
         try:
             if self._is_ours():
-                self._fs.unlink(self._name, dir_fd=self._dir_fd)
+                with contextlib.suppress(FileNotFoundError):  # robbed in this very moment
+                    self._fs.unlink(self._name, dir_fd=self._dir_fd)
         finally:
             self._close()
 

@@ -3,6 +3,7 @@
 Everything is done relative to one descriptor of that directory. Names beside the store:
 
     NAME.json.bak.<ms>          a legacy file that was taken over
+    NAME.json.migrated.<ms>     a second name (hard link) of the first of them, which no rotation knows
     NAME.d.bak.<ms>             a store that was rolled back
     NAME.d.staging-<16 hex>     a store being built; its builder holds its flock
     NAME.d.rolled-back          marker: the store was rolled back, do not migrate by yourself
@@ -24,8 +25,8 @@ from sessiondir.clock import Clock
 from sessiondir.directory import StoreDirectory
 from sessiondir.errors import CorruptFile
 from sessiondir.fs import LOCK_EX, LOCK_NB, FileSystem
-from sessiondir.legacy import LegacyFile
-from sessiondir.legacylock import LegacyLock, alone, legacy_lock
+from sessiondir.legacy import LegacyFile, Signature, signature_of
+from sessiondir.legacylock import NO_LINKS, LegacyLock, alone, legacy_lock
 from sessiondir.state import State, read_state
 
 _log = logging.getLogger("sessiondir")
@@ -117,6 +118,55 @@ class Place:
         self.fs.rename(old, new, src_dir_fd=self.fd, dst_dir_fd=self.fd)
         self.sync()
 
+    def retire(self, expected: Signature | None, *, keep: bool = True) -> str | None:
+        """Move the legacy file to a backup name, durably; that name. Call inside ``locked``.
+
+        Args:
+            expected: the file's signature. If another one turns out to have been moved, it is
+                put back and the result is None.
+            keep: give it a second name as well, outside of what the legacy program counts and
+                removes: it keeps three ``.bak.`` files, and clears them away first when space is short.
+        """
+        second = self._name_twice() if keep else None
+        backup = self.fresh_name(f"{self.legacy_name}.bak")
+        self.fs.rename(self.legacy_name, backup, src_dir_fd=self.fd, dst_dir_fd=self.fd)
+        status = self.status(backup)
+        if status is not None and signature_of(status) != expected:
+            # A program that took no notice of the lock was quicker: its file is not in the store.
+            if second is not None:
+                self.fs.unlink(second, dir_fd=self.fd)
+            with contextlib.suppress(FileExistsError):
+                self.fs.link(backup, self.legacy_name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
+                self.fs.unlink(backup, dir_fd=self.fd)
+            return None
+        self.sync()
+        return backup
+
+    def _name_twice(self) -> str | None:
+        """Give the legacy file its second name; None if it has one, or the file system has no links."""
+        status = self.status(self.legacy_name)
+        if status is None or (status.st_nlink > 1 and self._has_second_name(status)):
+            return None
+        name = self.fresh_name(f"{self.legacy_name}.migrated")
+        try:
+            self.fs.link(self.legacy_name, name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
+        except OSError as exc:
+            if exc.errno not in NO_LINKS:
+                raise
+            return None
+        return name
+
+    def _has_second_name(self, status: os.stat_result) -> bool:
+        prefix = f"{self.legacy_name}.migrated."
+        names = [name for name in self.fs.listdir(self.fd) if name.startswith(prefix)]
+        return any((other := self.status(name)) and other.st_ino == status.st_ino for name in names)
+
+    def backups(self) -> list[str]:
+        """Names of the legacy files that were taken over, oldest first; second names not counted."""
+        pattern = re.compile(re.escape(self.legacy_name) + r"\.bak\.([0-9]{1,18})\Z")
+        found = [(int(match[1]), name) for name in self.fs.listdir(self.fd) if (match := pattern.match(name))]
+        return [name for _, name in sorted(found)]
+
     def sync(self) -> None:
         """Make the names durable."""
         durable.sync_directory(self.fs, self.fd)
@@ -154,6 +204,20 @@ class Place:
             return None
         finally:
             directory.close()
+
+    def legacy_file_is_late(self) -> bool:
+        """Whether the file beside an active store is most likely none of ours, by its size alone.
+
+        While a store changes hands, and after a run that was killed then, both are there.
+        """
+        status = self.status(self.legacy_name)
+        if status is None:
+            return False
+        state, marker = self.store_state(), self.marker()
+        ours = {(state.migrated_from or {}).get("bytes") if state is not None else None}
+        if marker is not None:
+            ours.add(marker.size)
+        return status.st_size not in ours
 
     # -- the marker -----------------------------------------------------------------------
 

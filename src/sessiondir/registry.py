@@ -7,9 +7,11 @@ is still open at the end of the interpreter is levelled then.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import logging
 import os
 import threading
+from collections.abc import Iterator
 
 from sessiondir.clock import Clock
 from sessiondir.core import Core
@@ -63,6 +65,27 @@ def release_core(core: Core) -> None:
             return
         _remove(core)  # in the same step: nobody may find a core that is about to close
     core.close()
+
+
+@contextlib.contextmanager
+def borrowed_core(
+    fs: FileSystem, clock: Clock, path: str, limits: Limits, *, allow_network: bool
+) -> Iterator[Core]:
+    """The core of a store for the length of a block; errors as ``open_core``, and of the last checkpoint."""
+    core = open_core(fs, clock, path, limits, None, allow_network=allow_network)
+    try:
+        yield core
+    except BaseException:
+        # The first failure is the one to report; every commit is in the journal.
+        with contextlib.suppress(StoreError, OSError):
+            release_core(core)
+        raise
+    try:
+        release_core(core)
+    except (StoreError, OSError) as exc:
+        if not core.view.finished:
+            raise
+        _log.info("%s was handed back; its last checkpoint did not run: %s", path, str(exc))
 
 
 def _remove(core: Core) -> None:

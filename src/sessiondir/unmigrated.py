@@ -1,11 +1,13 @@
 """A store without a directory: nothing at all, or a legacy file that was not migrated yet.
 
 Reads parse the legacy file and write nothing; the file is parsed again only when it
-changed. Its entries count as version 1, which is the version that migration gives them.
+changed. All of it is held in memory, two to three times its size; a file too large to be
+migrated is read all the same. Its entries count as version 1, which is the version that migration gives them.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
 
 from sessiondir.clock import Clock
@@ -14,6 +16,10 @@ from sessiondir.fs import FileSystem
 from sessiondir.legacy import LegacyFile, legacy_signature, read_legacy
 from sessiondir.model import Document, Limits, Page
 from sessiondir.snapshot import Order, Snapshot, info_of, page_of
+
+# What is in use has to be readable, so the limits are those of migration alone.
+_READING = Limits(legacy_bytes=1 << 40, entry_bytes=1 << 40, sessions=1 << 40)
+_log = logging.getLogger("sessiondir")
 
 
 class Unmigrated:
@@ -43,7 +49,16 @@ class Unmigrated:
 
         place = Place(self._fs, self._clock, self._path, self.legacy_path)
         try:
-            return not place.store_is_active()
+            if not place.store_is_active():
+                return True
+            if place.legacy_file_is_late():
+                _log.warning(
+                    "%s stands beside %s and does not count: an old program may still write it; run: "
+                    "sessiondir migrate",
+                    self.legacy_path,
+                    self._path,
+                )
+            return False
         finally:
             place.close()
 
@@ -54,7 +69,7 @@ class Unmigrated:
             if signature is None:
                 self._file = None
             elif self._file is None or self._file.signature != signature:
-                self._file = read_legacy(self._fs, self.legacy_path, self._limits)
+                self._file = read_legacy(self._fs, self.legacy_path, _READING)
             return self._file
 
     def documents(self) -> dict[str, Document]:

@@ -92,7 +92,7 @@ def test_the_document_has_the_table_of_exit_codes() -> None:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_document_describes_every_command_and_option(name: str) -> None:
     """A section for each command, a mention of each of its options."""
-    text = section(f"sessiondir {name}")
+    text = section(f"sessiondir {name}") + section("Which store")
     for parameter in load(name).params:
         for option in parameter.opts:
             if option.startswith("--") and option not in ("--store", "--json", "--help"):

@@ -12,7 +12,7 @@ from support.files import listing
 
 from sessiondir import SessionStore
 from sessiondir.cli import session_rows
-from sessiondir.cli.stores import agent_stores, home_directory, state_directory
+from sessiondir.cli.stores import agent_stores
 from sessiondir.clock import SYSTEM_CLOCK
 
 NOW_MS = 1_773_964_800_000
@@ -206,7 +206,7 @@ def test_all_agents(run: Run, state: Path) -> None:
     told = json.loads(run("sessions", "--all-agents", "--json").stdout)
     assert told["path"] is None
     assert told["allAgents"] is True
-    assert [one["agentId"] for one in told["stores"]] == ["ops-team", "main"]
+    assert [one["agentId"] for one in told["stores"]] == ["main", "ops-team"]
     assert [(one["agentId"], one["key"]) for one in told["sessions"]] == [
         ("ops-team", "agent:ops-team:main"),
         ("main", "agent:main:main"),
@@ -262,7 +262,7 @@ def test_options_that_contradict(run: Run, state: Path, options: tuple[str, ...]
 
 def test_what_is_not_there(run: Run, state: Path) -> None:
     """A store or agent that was named has to exist; no sessions are no error."""
-    assert "ops-team, main" in run("sessions", "--agent", "nobody", code=10).stderr
+    assert "main, ops-team" in run("sessions", "--agent", "nobody", code=10).stderr
     run("sessions", "--store", str(state / "none.d"), code=10)
     run("recipients", "--store", str(state / "none.d"), code=10)
     assert "no sessions" in run("sessions", "--store", legacy(state / "none.json", "{}")).stderr
@@ -358,29 +358,6 @@ def test_recipients(run: Run, state: Path) -> None:
 
 
 # -- where the state is -------------------------------------------------------------------------
-
-
-def test_the_state_directory(tmp_path: Path) -> None:
-    """7.1: named, or below the home directory, or an older name that exists there."""
-    home = str(tmp_path)
-    assert state_directory({"OPENCLAW_STATE_DIR": " /x/y/ ", "HOME": home}) == "/x/y"
-    assert state_directory({"OPENCLAW_STATE_DIR": "~/z", "HOME": home}) == f"{home}/z"
-    assert state_directory({"OPENCLAW_STATE_DIR": "~", "HOME": home}) == home
-    assert state_directory({"OPENCLAW_STATE_DIR": "~user", "HOME": home}).endswith("/~user")
-    assert state_directory({"OPENCLAW_STATE_DIR": " ", "HOME": home}) == f"{home}/.openclaw"
-    (tmp_path / ".moldbot").mkdir()
-    assert state_directory({"HOME": home}) == f"{home}/.moldbot"
-    (tmp_path / ".clawdbot").mkdir()
-    assert state_directory({"HOME": home}) == f"{home}/.clawdbot"
-    (tmp_path / ".openclaw").mkdir()
-    assert state_directory({"HOME": home}) == f"{home}/.openclaw"
-
-
-def test_the_home_directory() -> None:
-    """7.1: the first variable that is set to something; ``undefined`` and ``null`` are nothing."""
-    assert home_directory({"OPENCLAW_HOME": "/a", "HOME": "/b"}) == "/a"
-    assert home_directory({"OPENCLAW_HOME": "undefined", "HOME": "null", "USERPROFILE": "/c"}) == "/c"
-    assert home_directory({"HOME": " /b "}) == "/b"
 
 
 def test_directories_that_are_no_agents(tmp_path: Path) -> None:

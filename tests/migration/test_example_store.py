@@ -39,7 +39,7 @@ def test_same_sessions_and_winners(legacy: LegacyFile) -> None:
     found = {
         key: {
             "fileName": layout.session_file_names(key)[0],
-            "wonBySourceKey": legacy.sources[key],
+            "wonBySourceKey": legacy.sessions[key].name,
             "sessionId": doc.fields.get("sessionId") if doc.fields is not None else None,
             "updatedAt": doc.updated_at(),
         }
@@ -58,7 +58,7 @@ def test_order_is_that_of_javascript(store: Path) -> None:
 def test_load_time_renames(legacy: LegacyFile) -> None:
     """Entries get the field names that the legacy program gives them on every load."""
     for source, wanted in EXPECTED["loadMigratedFields"].items():
-        (key,) = (key for key, name in legacy.sources.items() if name == source)
+        (key,) = (key for key, place in legacy.sessions.items() if place.name == source)
         fields = legacy.documents[key].fields or {}
         found = {
             "channel": fields.get("channel"),

@@ -25,7 +25,7 @@ def rolled_back(folder: Path) -> Path:
     path = put_legacy(folder)
     migration.migrate(path, fs=QuickFs())
     migration.rollback(path, fs=QuickFs())
-    for name in names(folder, ".bak."):
+    for name in names(folder, ".bak.") + names(folder, ".migrated."):
         (folder / name).rename(folder.parent / f"{folder.name}-{name}")
     return path
 
@@ -63,7 +63,9 @@ def test_one_whole_store_wherever_it_is_killed(tmp_path: Path, prepare: Prepare,
         assert sessions(path) == SMALL_SESSIONS, here
         (backup,) = names(folder, "sessions.json.bak.")
         assert (folder / backup).read_bytes() == original, here
-        assert names(folder) == ["sessions.d", backup], here
+        (second,) = names(folder, "sessions.json.migrated.")
+        assert (folder / second).samefile(folder / backup), here
+        assert names(folder) == ["sessions.d", backup, second], here
     # Legacy file alone, both (the interrupted promotion), directory alone: each was met.
     assert states == {(False, True), (True, True), (True, False)}
 
@@ -77,7 +79,8 @@ def test_an_interrupted_promotion_is_reported_as_a_migration(tmp_path: Path) -> 
     folder.mkdir()
     path = put_legacy(folder)
     killed_at(path, last_rename)
-    assert names(folder, "sessions.json") == ["sessions.json", "sessions.json.lock"]
+    (second,) = names(folder, "sessions.json.migrated.")
+    assert names(folder, "sessions.json") == ["sessions.json", "sessions.json.lock", second]
     result = migration.migrate(path)
     assert (result.outcome, result.legacy_count, result.migrated_count) == ("migrated", 3, 2)
     assert result.warnings == ("finished an interrupted migration",)

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from support.strategies import QUICK, values
 
+from sessiondir import json5
 from sessiondir.codec import DecodeError
-from sessiondir.sessions import json5
 from sessiondir.sessions.values import (
     lowered,
     member,

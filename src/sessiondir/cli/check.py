@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 from collections import Counter
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from sessiondir.cli import exit_codes, output
-from sessiondir.cli.options import examples, json_option, open_for_reading, store_option
+from sessiondir.cli.options import examples, json_option, open_for_reading
 from sessiondir.cli.output import Column
+from sessiondir.cli.targets import Chosen, first_failure, target_options
+from sessiondir.errors import StoreError
 
 if TYPE_CHECKING:
     from sessiondir.model import Finding
@@ -22,13 +24,13 @@ _COLUMNS = (Column("LEVEL"), Column("FILE"), Column("SESSION"), Column("FINDING"
 @click.command(
     epilog=examples(
         "sessiondir check",
+        "sessiondir check --all-agents",
         "sessiondir check --json | jq '.findings[] | select(.level == \"error\")'",
     )
 )
 @json_option
-@store_option
-@click.pass_context
-def check(context: click.Context, *, path: str, as_json: bool) -> None:
+@target_options()
+def check(*, chosen: Chosen, as_json: bool) -> int:
     """Read everything in the store and tell what is not as it should be.
 
     Nothing is changed, and it may run beside programs that use the store. An `error` is
@@ -36,28 +38,54 @@ def check(context: click.Context, *, path: str, as_json: bool) -> None:
     that stands where it should not; a `note` is normal after a crash and mended by the next
     program that writes.
     """
+    told = []
+    failures: list[StoreError] = []
+    damaged = False
+    for target in chosen:
+        try:
+            place, findings = _findings(target.path)
+        except StoreError as exc:
+            if not chosen.several:
+                raise
+            failures.append(exc)
+            told.append({"agent": target.agent, "storePath": target.store_path, "error": str(exc)})
+            output.warn(f"{target.path}: {exc}")
+            continue
+        counts: Counter[str] = Counter(finding.level for finding in findings)
+        damaged = damaged or counts["error"] > 0
+        told.append({"agent": target.agent, **_as_json(place, findings, counts)})
+        if not as_json:
+            _tell(place, findings, counts)
+    if as_json and chosen.several:
+        output.print_json({"stores": told, "skipped": chosen.skipped_as_json()})
+    elif as_json:
+        del told[0]["agent"]
+        output.print_json(told[0])
+    return exit_codes.DAMAGE_FOUND if damaged else first_failure(failures)
+
+
+def _findings(path: str) -> tuple[str, list[Finding]]:
     with open_for_reading(path) as store:
         findings = store.check()
         place = store.path
-    findings += _legacy_findings(path, beside_store=os.path.isdir(place))
-    counts = Counter(finding.level for finding in findings)
-    if as_json:
-        output.print_json(
-            {
-                "storePath": place,
-                "errors": counts["error"],
-                "warnings": counts["warning"],
-                "notes": counts["note"],
-                "findings": [asdict(finding) for finding in findings],
-            }
-        )
-    else:
-        if findings:
-            output.print_table(_COLUMNS, (_row(finding, place) for finding in findings))
-        told = [f"{count} {level}{'s' if count > 1 else ''}" for level, count in counts.items()]
-        output.note(f"{output.clean(place)}: {', '.join(told) or 'nothing found'}")
-    if counts["error"]:
-        context.exit(exit_codes.DAMAGE_FOUND)
+    return place, findings + _legacy_findings(path, beside_store=os.path.isdir(place))
+
+
+def _as_json(place: str, findings: list[Finding], counts: Counter[str]) -> dict[str, Any]:
+    return {
+        "storePath": place,
+        "errors": counts["error"],
+        "warnings": counts["warning"],
+        "notes": counts["note"],
+        "findings": [asdict(finding) for finding in findings],
+    }
+
+
+def _tell(place: str, findings: list[Finding], counts: Counter[str]) -> None:
+    if findings:
+        output.print_table(_COLUMNS, (_row(finding, place) for finding in findings))
+    told = [f"{count} {level}{'s' if count > 1 else ''}" for level, count in counts.items()]
+    output.note(f"{output.clean(place)}: {', '.join(told) or 'nothing found'}")
 
 
 def _legacy_findings(path: str, *, beside_store: bool) -> list[Finding]:

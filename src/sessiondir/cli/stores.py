@@ -5,21 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 import click
 from click.core import ParameterSource
 
+from sessiondir.cli import output
 from sessiondir.cli.options import STORE_VARIABLE, Common
 from sessiondir.errors import StoreNotFound
+from sessiondir.installation import Installation
 from sessiondir.layout import store_path
 from sessiondir.sessions.ids import DEFAULT_AGENT, agent_id
 from sessiondir.sessions.keys import parse_key
-from sessiondir.sessions.values import trimmed
-
-STATE_VARIABLE: Final = "OPENCLAW_STATE_DIR"
-_HOME_VARIABLES: Final = ("OPENCLAW_HOME", "HOME", "USERPROFILE")
-_STATE_NAMES: Final = (".openclaw", ".clawdbot", ".moldbot")
+from sessiondir.targets import discover
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -54,7 +52,7 @@ class Choice:
         chosen = [one for one in found if one.agent == wanted]
         if chosen:
             return chosen
-        where = os.path.join(state_directory(os.environ), "agents")
+        where = Installation.find(os.environ).agents_dir
         known = ", ".join(one.agent for one in found) or "none"
         raise StoreNotFound(
             f"agent {wanted!r} has no store in {where} (agents with one: {known}); name a store with --store",
@@ -100,38 +98,14 @@ def choose(path: str | None, agent: str | None, *, all_agents: bool = False) -> 
     return Choice(path or (None if by_agent else common.store), agent, all_agents)
 
 
-def home_directory(environ: Mapping[str, str]) -> str:
-    """The home directory that the gateway takes; ``OPENCLAW_HOME`` may begin with ``~``."""
-    for name in _HOME_VARIABLES:
-        value = trimmed(environ.get(name))
-        if value and value not in ("undefined", "null"):
-            return os.path.abspath(os.path.expanduser(value) if value[:2] in ("~", "~/") else value)
-    return os.path.expanduser("~")
-
-
-def state_directory(environ: Mapping[str, str]) -> str:
-    """The gateway's state directory; an older name of it if only that exists."""
-    named = trimmed(environ.get(STATE_VARIABLE))
-    home = home_directory(environ)
-    if named:
-        return os.path.abspath(home + named[1:] if named == "~" or named.startswith("~/") else named)
-    candidates = [os.path.join(home, name) for name in _STATE_NAMES]
-    return next((path for path in candidates if os.path.isdir(path)), candidates[0])
-
-
 def agent_stores(environ: Mapping[str, str]) -> list[AgentStore]:
-    """The stores in the state directory, by the name of the agent's directory."""
-    root = os.path.join(state_directory(environ), "agents")
-    try:
-        names = sorted(os.listdir(root))
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    stores = []
-    for name in names:
-        agent = agent_id(name)
-        stem = os.path.join(root, name, "sessions", "sessions")
-        # A name of which nothing is left would pose as the main agent.
-        is_agent = agent != DEFAULT_AGENT or name.lower() == DEFAULT_AGENT
-        if is_agent and (os.path.isfile(f"{stem}.json") or os.path.isdir(f"{stem}.d")):
-            stores.append(AgentStore(agent, f"{stem}.json"))
-    return stores
+    """The stores that exist: configured agents' first, then every agent's in the state directory."""
+    here = Installation.find(environ)
+    found = discover(here)
+    for place in found.skipped:
+        output.warn(f"{place.path} was skipped: {place.reason}")
+    return [
+        AgentStore(target.agent, target.path)
+        for target in found
+        if os.path.isfile(target.path) or os.path.isdir(target.store_path)
+    ]

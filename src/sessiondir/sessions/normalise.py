@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from sessiondir.legacy import OLD_NAMES, rename_old_fields
+from sessiondir.legacyparse import OLD_NAMES, rename_old_fields
 from sessiondir.model import Entry
 from sessiondir.sessions.channels import BUILT_IN_CHANNELS, Channels
 from sessiondir.sessions.route import FLAT_FIELDS, Route, flat_fields, route_of

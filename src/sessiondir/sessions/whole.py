@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, MutableMapping
 from typing import Any, Protocol, TypeVar, overload
 
-from sessiondir.legacy import rename_old_fields
+from sessiondir.legacyparse import rename_old_fields
 from sessiondir.model import Entry
 from sessiondir.sessions.channels import BUILT_IN_CHANNELS, Channels
 from sessiondir.sessions.keys import store_key

@@ -1,0 +1,171 @@
+"""Where a gateway keeps its state: home, state directory, configuration, store paths.
+
+The environment is handed in, never read here. What counts:
+
+    OPENCLAW_HOME           the home directory, before HOME and USERPROFILE
+    OPENCLAW_STATE_DIR      the state directory; else ~/.openclaw, or an older name that exists
+    OPENCLAW_CONFIG_PATH    the configuration; else openclaw.json, or an older name that exists
+    OPENCLAW_TEST_FAST=1    older names of the state directory are not looked for
+
+Of the configuration (JSON5) only ``session.store`` and ``agents.list`` are looked at;
+includes and variables in it are not resolved.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sessiondir import codec, json5, layout
+from sessiondir.errors import CorruptFile, storage_error
+from sessiondir.fs import SYSTEM_FS, FileSystem
+from sessiondir.sessions.ids import DEFAULT_AGENT, agent_id
+
+AGENT_MARK: Final = "{agentId}"
+_STATE_NAMES: Final = (".openclaw", ".clawdbot", ".moldbot")
+_CONFIG_NAMES: Final = ("openclaw.json", "clawdbot.json", "moldbot.json")
+_UNSET: Final = ("", "undefined", "null")
+_CONFIG_BYTES: Final = 16 << 20
+
+
+def home_directory(env: Mapping[str, str]) -> str:
+    """The home directory, absolute."""
+    own = _value(env, "OPENCLAW_HOME")
+    return os.path.abspath(_expand(own, _system_home(env))) if own else _system_home(env)
+
+
+def _system_home(env: Mapping[str, str]) -> str:
+    named = _value(env, "HOME") or _value(env, "USERPROFILE")
+    if named:
+        return os.path.abspath(named)
+    try:
+        return pwd.getpwuid(os.getuid()).pw_dir
+    except KeyError:
+        return os.path.abspath(os.curdir)
+
+
+def _value(env: Mapping[str, str], name: str) -> str:
+    text = layout.js_trim(env.get(name, ""))
+    return "" if text in _UNSET else text
+
+
+def _expand(path: str, home: str) -> str:
+    """``path`` with a leading ``~`` replaced; ``~user`` is left alone."""
+    return home + path[1:] if path[:1] == "~" and path[1:2] in ("", "/", "\\") else path
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What the configuration says of stores. ``store`` is a path or template, None for the default place."""
+
+    store: str | None = None
+    agents: tuple[str, ...] = (DEFAULT_AGENT,)
+    default_agent: str = DEFAULT_AGENT
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """A gateway's state directory and configuration. ``problem`` says why the configuration was not used."""
+
+    home: str
+    state_dir: str
+    config: Config = Config()
+    problem: CorruptFile | None = None
+
+    @classmethod
+    def find(cls, env: Mapping[str, str], fs: FileSystem = SYSTEM_FS) -> Installation:
+        """The installation that ``env`` points to; it need not exist.
+
+        Raises ``UnreadableFile`` if the configuration cannot be read; if it cannot be
+        understood, that is ``problem``.
+        """
+        home = home_directory(env)
+        named = _value(env, "OPENCLAW_STATE_DIR")
+        places = [os.path.abspath(_expand(named, home))] if named else [f"{home}/{name}" for name in _STATE_NAMES]
+        looked_for = places[:1] if env.get("OPENCLAW_TEST_FAST") == "1" else places
+        state_dir = next((place for place in looked_for if _exists(fs, place)), places[0])
+        own = _value(env, "OPENCLAW_CONFIG_PATH")
+        candidates = [f"{place}/{name}" for place in places for name in _CONFIG_NAMES]
+        path = (
+            os.path.abspath(_expand(own, home))
+            if own
+            else next((one for one in candidates if _exists(fs, one)), f"{state_dir}/{_CONFIG_NAMES[0]}")
+        )
+        try:
+            return cls(home, state_dir, read_config(path, fs))
+        except CorruptFile as exc:
+            return cls(home, state_dir, Config(), exc)
+
+    def expand(self, path: str) -> str:
+        """``path`` absolute, a leading ``~`` being this installation's home."""
+        return os.path.abspath(_expand(path, self.home))
+
+    @property
+    def agents_dir(self) -> str:
+        """Where every agent has a directory of its own."""
+        return f"{self.state_dir}/agents"
+
+    def store_path(self, agent: str, template: str | None = None) -> str:
+        """The path of an agent's store: its legacy file, as configured or by ``template``."""
+        template = template or self.config.store
+        if not template:
+            return f"{self.agents_dir}/{agent_id(agent)}/sessions/sessions.json"
+        return self.expand(template.replace(AGENT_MARK, agent_id(agent)))
+
+
+def _exists(fs: FileSystem, path: str) -> bool:
+    try:
+        fs.stat(path)
+    except OSError:
+        return False
+    return True
+
+
+def read_config(path: str, fs: FileSystem = SYSTEM_FS) -> Config:
+    """What a configuration file says; the defaults if there is none.
+
+    Raises ``UnreadableFile``; ``CorruptFile`` if it is not a JSON5 object.
+    """
+    try:
+        fd = fs.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            data = fs.read_all(fd, _CONFIG_BYTES)
+        finally:
+            fs.close(fd)
+    except (FileNotFoundError, NotADirectoryError):
+        return Config()
+    except OverflowError as exc:
+        raise _corrupt(path, f"{exc.args[0]} bytes, the limit is {_CONFIG_BYTES}") from exc
+    except OSError as exc:
+        raise storage_error(exc, path, "read") from exc
+    try:
+        value = json5.decode(data.decode())
+    except (codec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        raise _corrupt(path, f"not JSON5 ({exc})") from exc
+    if not isinstance(value, dict):
+        raise _corrupt(path, "not an object")
+    return _config(value)
+
+
+def _corrupt(path: str, reason: str) -> CorruptFile:
+    return CorruptFile(f"{path}: {reason}; it was not used, mend it or name a store", path=path, reason=reason)
+
+
+def _config(value: dict[str, Any]) -> Config:
+    session, agents = value.get("session"), value.get("agents")
+    store = session.get("store") if isinstance(session, dict) else None
+    listed = agents.get("list") if isinstance(agents, dict) else None
+    found: dict[str, bool] = {}
+    for one in listed if isinstance(listed, list) else ():
+        if isinstance(one, dict):
+            name = one.get("id")
+            agent = agent_id(name if isinstance(name, str) else "")
+            found[agent] = found.get(agent, False) or one.get("default") is True
+    store = layout.js_trim(store) if isinstance(store, str) else ""
+    if not found:
+        return Config(store or None)
+    default = next((agent for agent, chosen in found.items() if chosen), next(iter(found)))
+    return Config(store or None, tuple(found), default)

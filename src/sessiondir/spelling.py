@@ -1,0 +1,75 @@
+"""Sessions that stand under a spelling of their key under which nobody looks for them.
+
+A program that knows only layout 1 may have written ``Agent:Main:X`` into a store whose keys
+are compared in lower case: listed, but never found. ``straighten`` puts such sessions under
+the key that everybody asks for.
+"""
+
+from __future__ import annotations
+
+from sessiondir import layout
+from sessiondir.commit import Moved
+from sessiondir.core import Core
+from sessiondir.errors import CorruptFile, InvalidKey
+from sessiondir.legacyparse import shown
+from sessiondir.model import Delete, Limits, Operation, Put
+from sessiondir.place import Place
+from sessiondir.registry import borrowed_core
+from sessiondir.snapshot import all_keys
+
+_TRIES = 100
+_CHECKPOINT_S = 1.0
+
+
+def straighten(place: Place, limits: Limits, timeout_s: float, allow_network: bool) -> tuple[str, ...]:
+    """Bring misspelt sessions of an active store to their keys; a line on each, for people.
+
+    Of several spellings the newer entry stays, of equally new ones the one under the right
+    key. One commit a session. Raises what a commit raises. Cost: a listing, if there is nothing to do.
+    """
+    with borrowed_core(place.fs, place.clock, place.store_path, limits, allow_network=allow_network) as core:
+        if core.key_rule != "lowercase":
+            return ()
+        return tuple(
+            told for key, spellings in _misspelt(core).items() if (told := _move(core, key, spellings, timeout_s))
+        )
+
+
+def _misspelt(core: Core) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for spelling in sorted(all_keys(core)):
+        try:
+            key = layout.normalise_key(spelling, "lowercase")
+        except InvalidKey:
+            continue  # check() reports it
+        if key != spelling:
+            found.setdefault(key, []).append(spelling)
+    return found
+
+
+def _move(core: Core, key: str, spellings: list[str], timeout_s: float) -> str:
+    """Commit one session's move; a line about it, "" if it is gone or cannot be read."""
+    for _ in range(_TRIES):
+        try:
+            docs = [core.view.load(one) for one in (key, *spellings)]
+        except CorruptFile:
+            return ""  # check() reports it; nothing is decided on half of what there is
+        there = [doc for doc in docs if doc.fields is not None]
+        wrong = [doc for doc in there if doc.key != key]
+        if not wrong:
+            return ""
+        winner = max(there, key=lambda doc: doc.updated_at() or 0)  # the first of equals
+        operations: list[Operation] = [Delete(doc.key) for doc in wrong]
+        if winner.key != key:
+            operations.append(Put(key, winner.fields or {}))
+        expected = {doc.key: doc.version if doc.fields is not None else 0 for doc in docs}
+        core.begin_writing()
+        try:
+            committed = core.append(operations, expected, timeout_s, "power")
+        except Moved:
+            continue
+        core.settle(committed, "power", _CHECKPOINT_S)
+        names = ", ".join(shown(doc.key) for doc in wrong)
+        taken = shown(winner.key)
+        return f"{names} could not be found under that spelling; {shown(key)} now has the entry of {taken}"
+    return ""

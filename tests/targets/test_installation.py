@@ -1,0 +1,121 @@
+"""Where a gateway keeps its state: environment variables, older names, configuration."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import pwd
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.seams import RuledFileSystem
+
+from sessiondir.errors import CorruptFile, UnreadableFile
+from sessiondir.installation import Config, Installation, home_directory, read_config
+
+
+def find(tmp_path: Path, **env: str) -> Installation:
+    return Installation.find({"HOME": str(tmp_path)} | env)
+
+
+@pytest.mark.parametrize(
+    ("env", "expected"),
+    [
+        ({"OPENCLAW_HOME": "/oc", "HOME": "/h"}, "/oc"),
+        ({"OPENCLAW_HOME": " ~/x ", "HOME": "/h"}, "/h/x"),
+        ({"OPENCLAW_HOME": "~", "HOME": "/h"}, "/h"),
+        ({"OPENCLAW_HOME": "undefined", "HOME": "/h"}, "/h"),
+        ({"OPENCLAW_HOME": "null", "HOME": " ", "USERPROFILE": "/u"}, "/u"),
+        ({}, pwd.getpwuid(os.getuid()).pw_dir),
+    ],
+)
+def test_home(env: dict[str, str], expected: str) -> None:
+    """The first variable that is set counts; two words of another language count as not set."""
+    assert home_directory(env) == expected
+
+
+def test_state_directory(tmp_path: Path) -> None:
+    """The usual name, an older one that exists, the variable; the present name before any older one."""
+    assert find(tmp_path).state_dir == f"{tmp_path}/.openclaw"
+    (tmp_path / ".moldbot").mkdir()
+    assert find(tmp_path).state_dir == f"{tmp_path}/.moldbot"
+    (tmp_path / ".clawdbot").mkdir()
+    assert find(tmp_path).state_dir == f"{tmp_path}/.clawdbot"
+    assert find(tmp_path, OPENCLAW_TEST_FAST="1").state_dir == f"{tmp_path}/.openclaw"
+    (tmp_path / ".openclaw").mkdir()
+    assert find(tmp_path).state_dir == f"{tmp_path}/.openclaw"
+    assert find(tmp_path, OPENCLAW_STATE_DIR=" ~/elsewhere ").state_dir == f"{tmp_path}/elsewhere"
+    assert find(tmp_path, OPENCLAW_STATE_DIR="~").state_dir == str(tmp_path)
+    assert find(tmp_path, OPENCLAW_STATE_DIR=" ").state_dir == f"{tmp_path}/.openclaw"
+    assert find(tmp_path, OPENCLAW_STATE_DIR="/x/y/").state_dir == "/x/y"
+    assert find(tmp_path, OPENCLAW_STATE_DIR="~user/x").state_dir == f"{Path.cwd()}/~user/x"
+
+
+def test_configuration_file(tmp_path: Path) -> None:
+    """By variable, else the first name that exists, in the state directory or an older one."""
+
+    def put(name: str, agent: str) -> None:
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"{{agents: {{list: [{{id: '{agent}'}}]}}}}")
+
+    put(".clawdbot/moldbot.json", "third")
+    assert find(tmp_path).config.agents == ("third",)
+    put(".clawdbot/clawdbot.json", "second")
+    assert find(tmp_path).config.agents == ("second",)
+    put(".openclaw/openclaw.json", "first")
+    assert find(tmp_path).config.agents == ("first",)
+    put("mine.json", "own")
+    assert find(tmp_path, OPENCLAW_CONFIG_PATH="~/mine.json").config.agents == ("own",)
+    put("state/openclaw.json", "state")
+    assert find(tmp_path, OPENCLAW_STATE_DIR=f"{tmp_path}/state").config.agents == ("state",)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ({}, Config()),
+        ({"agents": {"list": []}}, Config()),
+        (
+            {"agents": {"list": [{"id": "B"}, 7, {"id": "a b", "default": True}, {"id": " b "}]}},
+            (("b", "a-b"), "a-b"),
+        ),
+        ({"agents": {"list": [{"id": "x"}, {}]}}, (("x", "main"), "x")),
+        ({"agents": {"list": [{"id": "x", "default": True}, {"id": "y", "default": True}]}}, (("x", "y"), "x")),
+        ({"session": {"store": "  "}}, Config()),
+        ({"session": {"store": 5}, "agents": 5}, Config()),
+        ({"session": {"store": "~/s/{agentId}.json"}}, Config("~/s/{agentId}.json")),
+    ],
+)
+def test_what_the_configuration_says(tmp_path: Path, value: Any, expected: Any) -> None:
+    """Agents in order and once each, the default one, the store setting; odd values do not count."""
+    path = tmp_path / "openclaw.json"
+    path.write_text(json.dumps(value))
+    wanted = expected if isinstance(expected, Config) else Config(None, *expected)
+    assert read_config(str(path)) == wanted
+
+
+def test_a_configuration_that_cannot_be_used(tmp_path: Path) -> None:
+    """Damaged is remembered as the problem, unreadable is raised, missing is the default."""
+    assert read_config(str(tmp_path / "none.json")) == Config()
+    (tmp_path / ".openclaw").mkdir()
+    path = tmp_path / ".openclaw" / "openclaw.json"
+    for text in ("{", "[]"):
+        path.write_text(text)
+        here = find(tmp_path)
+        assert isinstance(here.problem, CorruptFile)
+        assert here.config == Config()
+    fs = RuledFileSystem()
+    fs.fail("open", errno.EACCES)
+    with pytest.raises(UnreadableFile):
+        read_config(str(path), fs)
+
+
+def test_store_paths(tmp_path: Path) -> None:
+    """Default place, template in directory and file name, one path for all."""
+    here = find(tmp_path)
+    assert here.store_path("A b") == f"{tmp_path}/.openclaw/agents/a-b/sessions/sessions.json"
+    assert here.store_path("X", "~/{agentId}/s-{agentId}.json") == f"{tmp_path}/x/s-x.json"
+    assert here.store_path("x", "/one.json") == "/one.json"
