@@ -27,7 +27,7 @@ ORDER = [
     # directories and durable writes
     "durable", "directory", "quarantine",
     # one on-disk thing each
-    "state", "journal", "entries", "lockfile", "turns", "locks",
+    "state", "journal", "entries", "lockfile", "turns", "locks", "trash",
     # finding, reading, writing, levelling
     "opening", "cache", "follower", "view", "sync", "commit", "checkpoint", "core", "registry",
     # reading many, following, checking
@@ -47,7 +47,10 @@ ORDER = [
     "transcripts/names", "transcripts/records", "transcripts/lines", "transcripts/zstd", "transcripts/handle",
     "transcripts/reader", "transcripts/appending", "transcripts/archives", "transcripts/transcript",
     "transcripts/folder", "transcripts/messages", "transcripts/summary", "transcripts/__init__",
-    "maintenance", "inspection", "rollback", "migration", "aio",
+    "maintenance/units", "maintenance/policy", "maintenance/config", "maintenance/plan", "maintenance/ground",
+    "maintenance/index", "maintenance/rules", "maintenance/disk", "maintenance/planning", "maintenance/applying",
+    "maintenance/running", "maintenance/restoring", "maintenance/keeper", "maintenance/__init__",
+    "inspection", "rollback", "migration", "aio",
 ]  # fmt: skip
 FILE_CALLS = {
     "open", "read", "write", "pread", "pwrite", "readv", "writev", "close", "dup", "dup2", "fstat", "stat",
@@ -79,6 +82,7 @@ MAY_WRITE = {
         "durable": "replacing a file",
         "entries": "several session files with one sync",
         "quarantine": "setting aside",
+        "trash": "several removed sessions with one sync",
         "place": "putting a store in place of a legacy file",
         "staging": "putting a store in place of a legacy file",
         "handback": "putting a legacy file in place of a store",
@@ -99,6 +103,8 @@ WRITES_NOTHING = {
     "transaction", "changes", "info", "store", "codec", "layout",
     "transcripts/names", "transcripts/records", "transcripts/lines", "transcripts/reader",
     "transcripts/messages", "transcripts/summary",
+    "maintenance/plan", "maintenance/policy", "maintenance/rules", "maintenance/index", "maintenance/disk",
+    "maintenance/planning",
 }  # fmt: skip
 
 

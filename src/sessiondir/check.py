@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import stat
 
-from sessiondir import journal, layout, opening, quarantine
+from sessiondir import journal, layout, opening, quarantine, trash
 from sessiondir.clock import Clock
 from sessiondir.directory import StoreDirectory
 from sessiondir.entries import SessionFiles, ignores_case
@@ -102,6 +102,7 @@ class _Check:
         self._check_sessions(view, rule)
         for name in quarantine.kept_names(self._directory):
             self._add("warning", f"{layout.QUARANTINE}/{name}", "set aside earlier; see the note beside it")
+        self._check_trash(view)
         return self._findings
 
     def _looks_used(self) -> bool:
@@ -198,6 +199,37 @@ class _Check:
         mode = self._mode(name, below)
         if mode & 0o077:
             self._add("warning", shown, f"others may access it (mode {mode:04o}); run: chmod 600", doc.key)
+
+    def _check_trash(self, view: View) -> None:
+        try:
+            names = trash.names(self._directory)
+        except UnsafeDirectory as exc:
+            self._add("warning", layout.TRASH, exc.reason)
+            return
+        for name in names:
+            shown = f"{layout.TRASH}/{name}"
+            if layout.is_temporary(name):
+                self._add("note", shown, "temporary file of a writer")
+            elif trash.removed_at_ms(name) is None:
+                self._add("warning", shown, "not a removed session; left alone")
+            else:
+                self._check_removed(view, name, shown)
+
+    def _check_removed(self, view: View, name: str, shown: str) -> None:
+        try:
+            item, _ = trash.read(self._directory, name, trash.file_limit(self._limits))
+            live = view.peek(item.key)
+        except FileNotFoundError:
+            return  # restored or emptied while we looked
+        except (CorruptFile, UnreadableFile) as exc:
+            self._add("error", shown, exc.reason if isinstance(exc, CorruptFile) else str(exc))
+            return
+        except (StoreError, UnicodeEncodeError):
+            return  # the session's own finding says why
+        if live.fields is not None and live.version == item.version:
+            self._add(
+                "note", shown, "its session was not removed after all; the next maintenance removes it", item.key
+            )
 
     def _mode(self, name: str, below: str) -> int:
         try:

@@ -232,11 +232,25 @@ def copy_once(source: str, target: str) -> bool:
     return True
 
 
+def maintenance(path: str, options: Options) -> None:
+    """Remove what is old and bring it back, again and again."""
+    from sessiondir import maintenance as m
+
+    policy = m.Policy.from_config({"mode": "enforce"})
+    with _open(path, options) as store:
+        say(ready=True)
+        while not told_to_stop():
+            m.apply(store, m.plan(store, policy))
+            for item in m.list_trash(store).items[::2]:
+                m.restore(store, item.name, overwrite=True)
+            say(round=True)
+
+
 _WORK: dict[str, Callable[[str, Options], None]] = {
     work.__name__: work
     for work in (
         increments, first_open, pairs, flushing, acknowledged, hold, stop_in_commit, parent, child,
-        poster, consumer,
+        poster, consumer, maintenance,
     )
 }  # fmt: skip
 

@@ -42,7 +42,7 @@ def test_g6_a_session_that_was_dropped_from_the_cache_is_read_whole_again(
             assert writer["k0"] == {"n": 1, "m": 11}
 
 
-@pytest.mark.parametrize("first", ['a"b', 'a\\b', 'a"b"c', "a\nb"])
+@pytest.mark.parametrize("first", ['a"b', "a\\b", 'a"b"c', "a\nb"])
 def test_g6_keys_that_look_alike_up_to_an_escape_share_no_commits(store_path: str, first: str) -> None:
     """Reading one of two keys with the same beginning before a quote leaves the other one's commits known."""
     second = first[:2] + "other"

@@ -35,6 +35,8 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "recipients": ("sessiondir.cli.recipients:recipients", "Tell who would get a heartbeat message."),
     "info": ("sessiondir.cli.info:info", "Print facts about the store."),
     "check": ("sessiondir.cli.check:check", "Look for damage; changes nothing."),
+    "cleanup": ("sessiondir.cli.cleanup:cleanup", "Remove what is old or too much, into the trash."),
+    "trash": ("sessiondir.cli.trash:trash", "List, restore or delete removed sessions."),
     "migrate": ("sessiondir.cli.migrate:migrate", "Take over from a legacy sessions.json."),
     "rollback": ("sessiondir.cli.rollback:rollback", "Go back to a single sessions.json."),
     "demo": ("sessiondir.cli.demo:demo", "See the store at work, in a directory of its own."),

@@ -8,6 +8,7 @@ OK: Final = 0
 UNEXPECTED: Final = 1
 USAGE: Final = 2
 DAMAGE_FOUND: Final = 20
+REFUSED: Final = 22
 SYSTEM: Final = 30
 INTERRUPTED: Final = 130
 READER_GONE: Final = 141
@@ -28,6 +29,7 @@ EXIT_CODES: Final[dict[int, str]] = {
     19: "the inbox is full; nothing was posted",
     DAMAGE_FOUND: "stored data is damaged",
     21: "migration or rollback was refused or failed; the original still stands",
+    REFUSED: "a clock is not believed, so nothing was removed",
     SYSTEM: "the operating system refused: disk full, input or output error",
     INTERRUPTED: "interrupted from the keyboard",
     READER_GONE: "whoever read the output went away",

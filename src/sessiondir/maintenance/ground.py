@@ -1,0 +1,110 @@
+"""What maintenance takes from a store handle, all in one place."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from sessiondir import trash
+from sessiondir.clock import Clock
+from sessiondir.core import Core
+from sessiondir.directory import StoreDirectory
+from sessiondir.errors import ChangesUnavailable, CorruptFile
+from sessiondir.fs import FileSystem
+from sessiondir.model import Document
+from sessiondir.state import read_state
+from sessiondir.store import SessionStore
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """The seams and options of a handle; ``path`` is the store directory, which need not exist."""
+
+    fs: FileSystem
+    clock: Clock
+    path: str
+    trash_file_bytes: int
+    """The largest trash file that is read."""
+    lock_timeout_s: float
+    allow_network: bool
+
+    @property
+    def folder(self) -> str:
+        """The directory that the store lies in, with the transcripts."""
+        return os.path.dirname(self.path)
+
+    def now_ms(self) -> int:
+        """The wall clock, in epoch milliseconds."""
+        return int(self.clock.now() * 1000)
+
+    def directory(self) -> StoreDirectory:
+        """Descriptors of the store of one's own, to be closed. Raises ``FileNotFoundError``."""
+        return StoreDirectory(self.fs, self.path)
+
+
+def ground_of(store: SessionStore) -> Ground:
+    """What there is to know of a handle."""
+    return Ground(
+        store._fs,
+        store._clock,
+        store.path,
+        trash.file_limit(store._limits),
+        store._lock_timeout,
+        store._allow_network,
+    )
+
+
+def core_of(store: SessionStore) -> Core | None:
+    """The store's core; None while there is no store directory."""
+    return store._reading()
+
+
+def get_ready(store: SessionStore) -> None:
+    """Make the handle ready to write; an unmigrated legacy file is migrated. Errors as writing."""
+    store._writing()
+
+
+def renew_journal(store: SessionStore) -> bool:
+    """Bring the session files level and begin a new journal; False while another process is at it.
+
+    Errors as ``SessionStore.flush``.
+    """
+    return store._writing().checkpoint(max(store._lock_timeout, 1.0), rotate_bytes=0)
+
+
+def document_of(store: SessionStore, key: str) -> Document | None:
+    """A session's document; None if there is no such session."""
+    doc = store._document(key)
+    return doc if doc is not None and doc.fields is not None else None
+
+
+def normalised(store: SessionStore, key: str) -> str:
+    """A key under the store's key rule. Raises ``InvalidKey``."""
+    return store._normalise(key)
+
+
+def lease_holder(store: SessionStore, key: str) -> str | None:
+    """Who holds a session's lease; None if nobody does."""
+    found = store.lease_of(key)
+    return found.owner if found is not None else None
+
+
+def last_commit_ms(store: SessionStore) -> int | None:
+    """When the last commit was made, by the clock of whoever made it; None if nothing tells.
+
+    Where the journal begins behind it, the time of the last checkpoint stands for it.
+    """
+    core = core_of(store)
+    if core is None:
+        return None
+    try:
+        changes = store.changes(since=max(store.version - 1, 0))
+    except ChangesUnavailable:
+        changes = []
+    if changes:
+        return changes[-1].at_ms
+    try:
+        state = read_state(core.directory)
+    except CorruptFile:
+        return None
+    return state.updated_at if state is not None and state.updated_at else None

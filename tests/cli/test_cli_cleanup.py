@@ -1,0 +1,173 @@
+"""cleanup and trash: shown before done, done only when told, and brought back."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+from cli_support import Run
+
+from sessiondir import SessionStore
+
+DAY = 86_400_000
+
+
+@pytest.fixture
+def old_store(tmp_path: Path) -> str:
+    """Four stale sessions, two others, transcripts of three of them, and one of nobody."""
+    path = str(tmp_path / "sessions.d")
+    now = int(time.time() * 1000)
+    with SessionStore.open(path) as store:
+        for number in range(4):
+            store.put(f"old:{number}", {"sessionId": f"o{number}", "updatedAt": now - (40 + number) * DAY})
+        for number in range(2):
+            store.put(f"new:{number}", {"sessionId": f"n{number}", "updatedAt": now - number * DAY})
+    for name in ("o0", "n0", "n1", "nobody"):
+        (tmp_path / f"{name}.jsonl").write_text("{}\n")
+    return path
+
+
+def keys(path: str) -> list[str]:
+    with SessionStore.open(path, read_only=True) as store:
+        return sorted(store)
+
+
+def test_a_dry_run_shows_what_enforcing_would_do(run: Run, old_store: str) -> None:
+    """Even in the mode warn; nothing changes."""
+    result = run("cleanup", "--dry-run", "--store", old_store)
+    assert result.stdout.count("prune-stale") == 4
+    assert "orphan\t3\tnobody.jsonl" in result.stdout
+    assert "sessions 6 -> 2" in result.stderr
+    told = json.loads(run("cleanup", "--dry-run", "--json", "--store", old_store).stdout)
+    names = ("mode", "dryRun", "beforeCount", "afterCount", "missing", "pruned", "capped")
+    assert {name: told[name] for name in names} == {
+        "mode": "warn", "dryRun": True, "beforeCount": 6, "afterCount": 2, "missing": 0, "pruned": 4, "capped": 0,
+    }  # fmt: skip
+    assert (told["wouldMutate"], told["orphans"], told["diskBudget"]) == (True, ["nobody.jsonl"], None)
+    assert len(told["sessions"]) == 6
+    assert "applied" not in told
+    assert len(keys(old_store)) == 6
+
+
+def test_without_enforce_nothing_is_removed(run: Run, old_store: str) -> None:
+    """G9: the mode is warn unless somebody says otherwise."""
+    result = run("cleanup", "--store", old_store)
+    assert "4 sessions or files would go with --enforce" in result.stderr
+    assert "nothing was changed; 6 sessions" in result.stderr
+    assert len(keys(old_store)) == 6
+    assert not os.path.exists(f"{old_store}/trash")
+
+
+def test_enforce_then_restore(run: Run, old_store: str, tmp_path: Path) -> None:
+    """G9: what was removed is listed, comes back with its transcript, and goes for good only when told."""
+    told = json.loads(run("cleanup", "--enforce", "--active-key", "old:3", "--json", "--store", old_store).stdout)
+    assert (told["applied"], told["appliedCount"], told["refused"]) == (True, 3, [])
+    assert sorted(told["removed"]) == ["old:0", "old:1", "old:2"]
+    listed = json.loads(run("trash", "list", "--json", "--store", old_store).stdout)
+    assert {item["key"]: item["rule"] for item in listed["items"]} == dict.fromkeys(told["removed"], "prune-stale")
+    lines = run("trash", "list", "--store", old_store).stdout.splitlines()
+    assert len(lines) == 3
+    assert not (tmp_path / "o0.jsonl").exists()
+    result = run("trash", "restore", "old:0", "--store", old_store)
+    assert "restored, now version 8, 1 transcripts" in result.stderr
+    assert (tmp_path / "o0.jsonl").read_text() == "{}\n"
+    run("trash", "restore", "old:0", "--store", old_store, code=10)
+    with SessionStore.open(old_store) as store:
+        store.put("old:1", {"n": 1})
+    run("trash", "restore", "old:1", "--store", old_store, code=12)
+    name = next(item["file"] for item in listed["items"] if item["key"] == "old:1")
+    back = json.loads(run("trash", "restore", name, "--overwrite", "--json", "--store", old_store).stdout)
+    assert back["key"] == "old:1"
+    assert back["replaced"].startswith("removed-")
+    assert "would be deleted" in run("trash", "empty", "--dry-run", "--store", old_store).stderr
+    assert (
+        json.loads(run("trash", "empty", "--older-than", "1d", "--json", "--store", old_store).stdout)["count"]
+        == 0
+    )
+    assert json.loads(run("trash", "empty", "--json", "--store", old_store).stdout)["count"] == 2
+    assert "the trash is empty" in run("trash", "list", "--store", old_store).stderr
+
+
+def test_fix_missing_and_orphans(run: Run, old_store: str, tmp_path: Path) -> None:
+    """Both work in the mode warn, because somebody asked for just that."""
+    told = json.loads(run("cleanup", "--fix-missing", "--archive-orphans", "--json", "--store", old_store).stdout)
+    assert told["missing"] == 3
+    assert sorted(told["removed"]) == ["old:1", "old:2", "old:3"]
+    assert not (tmp_path / "nobody.jsonl").exists()
+
+
+def test_settings_from_a_configuration_and_options(run: Run, old_store: str, tmp_path: Path) -> None:
+    """The file is read forgivingly and told about; an option counts more and must be right."""
+    config = tmp_path / "openclaw.json"
+    config.write_text("{session: {maintenance: {mode: 'enforce', pruneAfter: '99d', maxEntries: 4, typo: 1}}}")
+    dry = ("cleanup", "--config", str(config), "--dry-run", "--json", "--store", old_store)
+    result = run(*dry)
+    assert "typo" in json.loads(result.stderr.splitlines()[0])["warning"]
+    assert (json.loads(result.stdout)["mode"], json.loads(result.stdout)["capped"]) == ("enforce", 2)
+    assert json.loads(run(*dry, "--max-entries", "5").stdout)["capped"] == 1
+    for wrong in (("--max-entries", "0"), ("--prune-after", "soon"), ("--high-water-bytes", "1")):
+        assert "must be" in run(*dry, *wrong, code=2).stderr or wrong[0] == "--high-water-bytes"
+    budget = json.loads(run(*dry, "--max-disk-bytes", "1kb", "--trash-retention", "never").stdout)["diskBudget"]
+    assert (budget["maxBytes"], budget["highWaterBytes"], budget["overBudget"]) == (1024, 819, True)
+
+
+def test_an_unmet_bound_is_told(run: Run, old_store: str) -> None:
+    """F21: what cannot be removed and why."""
+    arguments = ("cleanup", "--dry-run", "--max-entries", "1", "--grace", "9d", "--store", old_store)
+    assert "warning: maxEntries is 1, there would be 2" in run(*arguments).stderr
+
+
+def test_a_clock_that_is_not_believed(run: Run, tmp_path: Path) -> None:
+    """F20: exit code 22, nothing removed; told to go on, it does."""
+    path = str(tmp_path / "sessions.d")
+    with SessionStore.open(path) as store:
+        store.put("old", {"updatedAt": 1})
+        store.put("future", {"updatedAt": int(time.time() * 1000) + 9 * DAY})
+    assert "--trust-clock" in run("cleanup", "--enforce", "--store", path, code=22).stderr
+    assert keys(path) == ["future", "old"]
+    run("cleanup", "--enforce", "--trust-clock", "--store", path)
+    assert keys(path) == ["future"]
+
+
+def test_all_agents(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every agent's store below the state directory; links are not followed; contradictions are refused."""
+    monkeypatch.setenv("OPENCLAW_STATE_DIR", str(tmp_path))
+    run("cleanup", "--all-agents", "--dry-run", code=10)
+    now = int(time.time() * 1000)
+    for agent in ("main", "work"):
+        os.makedirs(tmp_path / "agents" / agent / "sessions", mode=0o700)
+        with SessionStore.open(str(tmp_path / "agents" / agent / "sessions" / "sessions.json")) as store:
+            store.put(f"agent:{agent}:x", {"updatedAt": now - 50 * DAY})
+    os.symlink(tmp_path / "agents" / "main", tmp_path / "agents" / "same")
+    os.makedirs(tmp_path / "outside" / "sessions", mode=0o700)
+    with SessionStore.open(str(tmp_path / "outside" / "sessions" / "sessions.json")) as store:
+        store.put("x", {"updatedAt": now - 50 * DAY})
+    os.symlink(tmp_path / "outside", tmp_path / "agents" / "outside")
+    os.mkdir(tmp_path / "agents" / "empty")
+    told = json.loads(run("cleanup", "--all-agents", "--dry-run", "--json").stdout)
+    assert (told["allAgents"], told["mode"], told["dryRun"]) == (True, "warn", True)
+    assert [(one["agentId"], one["pruned"]) for one in told["stores"]] == [("main", 1), ("work", 1)]
+    one = json.loads(run("cleanup", "--agent", "work", "--enforce", "--json").stdout)
+    assert (one["agentId"], one["removed"]) == ("work", ["agent:work:x"])
+    run("cleanup", "--agent", "work", "--all-agents", code=2)
+    run("cleanup", "--store", "x.d", "--all-agents", code=2)
+    run("cleanup", "--agent", "nobody", code=10)
+    run("cleanup", "--store", str(tmp_path / "none.d"), code=10)
+
+
+def test_a_full_disk_is_told(run: Run, old_store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was not done is listed, the exit code is that of the error, and nothing is lost."""
+    from sessiondir import trash
+
+    def full(*_: object) -> str:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(trash.durable, "write_temporary", full)
+    result = run("cleanup", "--enforce", "--store", old_store, code=30)
+    assert "No space left" in result.stderr
+    assert result.stdout.count("not tried") == 4
+    monkeypatch.undo()
+    assert len(keys(old_store)) == 6

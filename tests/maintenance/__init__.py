@@ -1,0 +1,1 @@
+"""Maintenance: the policy, plan and apply, the trash, the keeper."""
