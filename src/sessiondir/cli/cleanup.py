@@ -17,8 +17,9 @@ from sessiondir.cli.options import (
     timeout_option,
 )
 from sessiondir.cli.output import Column
-from sessiondir.cli.stores import AgentStore, choose, state_directory, store_or_agent
+from sessiondir.cli.stores import AgentStore, choose, store_or_agent
 from sessiondir.errors import StoreNotFound
+from sessiondir.installation import Installation
 
 if TYPE_CHECKING:
     from sessiondir.maintenance import Plan, Policy, Report
@@ -110,7 +111,7 @@ def _chosen(path: str | None, agent: str | None, *, all_agents: bool) -> list[Ag
     stores = choose(path, agent, all_agents=all_agents).stores()
     if not all_agents:
         return stores
-    root = os.path.join(state_directory(os.environ), "agents")
+    root = Installation.find(os.environ).agents_dir
     real = os.path.realpath(root)
     found: dict[str, AgentStore] = {}
     for store in stores:
