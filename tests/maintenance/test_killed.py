@@ -28,6 +28,9 @@ from sessiondir.maintenance import apply, list_trash, plan, restore
 
 from .stores import DAY, enforce, entry, names, nowhere, open_store, trashed, write_transcript
 
+# A dead process collects nothing; in these tests a transaction that died with it is collected.
+pytestmark = pytest.mark.filterwarnings("ignore:.*Transaction.__del__:pytest.PytestUnraisableExceptionWarning")
+
 OLD = {f"old:{number}": entry(40 * DAY + number, f"o{number}", n=number) for number in range(3)}
 LIVE = {"new:1": entry(DAY, "n1"), "new:2": entry(DAY, "o2")}
 POLICY = enforce()
