@@ -46,7 +46,10 @@ ORDER = [
     "transcripts/names", "transcripts/records", "transcripts/lines", "transcripts/zstd", "transcripts/handle",
     "transcripts/reader", "transcripts/appending", "transcripts/archives", "transcripts/transcript",
     "transcripts/folder", "transcripts/messages", "transcripts/summary", "transcripts/__init__",
-    "maintenance", "migration", "aio",
+    "maintenance", "migration",
+    # the asynchronous face
+    "aio/workers", "aio/keys", "aio/syncing", "aio/commit", "aio/transaction", "aio/watch", "aio/handle",
+    "aio/reading", "aio/store", "aio/__init__",
 ]  # fmt: skip
 FILE_CALLS = {
     "open", "read", "write", "pread", "pwrite", "readv", "writev", "close", "dup", "dup2", "fstat", "stat",

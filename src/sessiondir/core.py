@@ -330,11 +330,7 @@ class Core:
         Raises ``DurabilityUnknown``: committed, but a power cut may take it.
         """
         if durability == "power":
-            try:
-                self.sync.wait(committed.journal, committed.end)
-            except DurabilityUnknown as exc:
-                self.fail(exc)
-                raise
+            self.make_durable(committed)
         if checkpoint_interval_s <= 0:
             try:
                 self.checkpoint(_CLOSE_CHECKPOINT_S)
@@ -345,6 +341,14 @@ class Core:
                 _log.error("checkpoint of %s: %s", self.directory.path, str(exc))
         elif self._wake.empty():
             self._schedule(checkpoint_interval_s)
+
+    def make_durable(self, committed: Committed) -> None:
+        """Wait until a commit would survive a power cut. ``DurabilityUnknown`` as ``settle``."""
+        try:
+            self.sync.wait(committed.journal, committed.end)
+        except DurabilityUnknown as exc:
+            self.fail(exc)
+            raise
 
     def fail(self, exc: StoreError) -> None:
         """Refuse writes from now on; the next ``open`` gets a fresh core."""

@@ -1,0 +1,115 @@
+"""Queueing of tasks for sessions, in one line with threads, and without blocking the loop."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+from sessiondir.aio.workers import Workers
+from sessiondir.clock import Clock
+from sessiondir.layout import KeyRef
+from sessiondir.lockfile import Backoff
+from sessiondir.locks import KeyLocks, TaskOwner
+
+_LONGEST_PAUSE_S = 0.002
+
+
+def this_task() -> TaskOwner:
+    """The running task, as an owner of sessions."""
+    task = asyncio.current_task()
+    if task is None:
+        raise RuntimeError("AsyncSessionStore is to be used in a task of a running event loop")
+    return TaskOwner(task, threading.get_ident())
+
+
+class _Gate:
+    """Where a task waits for a session to be handed over; released from any thread."""
+
+    __slots__ = ("_loop", "_thread", "future")
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.get_ident()
+        self.future: asyncio.Future[None] = self._loop.create_future()
+
+    def release(self) -> None:
+        if self._loop.is_closed():
+            raise RuntimeError("the loop of the waiting task was closed")
+        if threading.get_ident() == self._thread:
+            self.open()
+        else:
+            self._loop.call_soon_threadsafe(self.open)
+
+    def open(self) -> None:
+        if not self.future.done():
+            self.future.set_result(None)
+
+
+class HeldSession:
+    """A session held by a task; let go once, by whichever thread comes first."""
+
+    __slots__ = ("_locks", "_once", "ref")
+
+    def __init__(self, locks: KeyLocks, ref: KeyRef) -> None:
+        self._locks = locks
+        self._once = [ref]
+        self.ref = ref
+
+    def release(self) -> None:
+        """Let the session go; doing it again does nothing."""
+        try:
+            ref = self._once.pop()  # one step: the worker that committed and its task may both get here
+        except IndexError:
+            return
+        self._locks.release(ref)
+
+
+async def hold(locks: KeyLocks, ref: KeyRef, timeout_s: float, clock: Clock, workers: Workers) -> HeldSession:
+    """Take a session for the running task. ``LockTimeout``, ``ReentrantUpdate`` as ``KeyLocks.acquire``.
+
+    Cancelled while it waits, it leaves the queue; nothing is held then.
+    """
+    owner = this_task()
+    if not locks.try_enter(ref, owner):
+        await _queue(locks, ref, owner, timeout_s, clock)
+    try:
+        if not locks.try_process(ref):
+            await _wait_for_process(locks, ref, timeout_s, clock, workers)
+    except BaseException:
+        locks.leave(ref)
+        raise
+    return HeldSession(locks, ref)
+
+
+async def _queue(locks: KeyLocks, ref: KeyRef, owner: TaskOwner, timeout_s: float, clock: Clock) -> None:
+    started = clock.monotonic()
+    gate = _Gate()
+    if locks.enter(ref, owner, gate):
+        return
+    timer = asyncio.get_running_loop().call_later(timeout_s, gate.open) if timeout_s > 0 else None
+    try:
+        if timer is not None:
+            await gate.future
+    except BaseException:
+        # Also when the task is thrown away with its loop: nothing here may wait.
+        locks.abandon(ref, gate)
+        raise
+    finally:
+        if timer is not None:
+            timer.cancel()
+    # Opened by the timer or by a hand-over: the queue knows which.
+    error = locks.give_up(ref, gate, started)
+    if error is not None:
+        raise error
+
+
+async def _wait_for_process(
+    locks: KeyLocks, ref: KeyRef, timeout_s: float, clock: Clock, workers: Workers
+) -> None:
+    """Try again and again, as threads do; a try is one system call and costs no thread."""
+    started = clock.monotonic()
+    backoff = Backoff(clock, _LONGEST_PAUSE_S)
+    while not locks.try_process(ref):
+        if clock.monotonic() - started >= timeout_s:
+            raise await workers.read(lambda: locks.process_timeout(ref, started))
+        await clock.pause(backoff.next_s())
