@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import builtins
-import time
 from collections.abc import AsyncIterator
 
 from sessiondir.aio.handle import AsyncStoreHandle, is_light
@@ -11,8 +10,6 @@ from sessiondir.aio.watch import AsyncWatch
 from sessiondir.errors import InvalidKey, SessionNotFound
 from sessiondir.model import Change, Document, Entry, Finding, Page, StoreInfo, missing_document
 from sessiondir.snapshot import Order, Snapshot
-
-_BREATH_S = 50e-6
 
 
 class AsyncStoreReader(AsyncStoreHandle):
@@ -32,7 +29,7 @@ class AsyncStoreReader(AsyncStoreHandle):
         doc = self._at_hand(key)
         if doc is not None and is_light(doc):
             return doc.entry()
-        return await self._workers.read(lambda: self._entry(key), timeout)
+        return await self._workers.read(lambda: self._store.get(key), timeout)
 
     async def _get_existing(self, key: str) -> Entry:
         entry = await self.get(key)
@@ -146,20 +143,3 @@ class AsyncStoreReader(AsyncStoreHandle):
         doc = self._at_hand(key)
         return doc if doc is not None else await self._workers.read(lambda: self._store._document(key), timeout)
 
-    def _entry(self, key: str) -> Entry | None:
-        """In a worker: an entry that may be large."""
-        doc = self._store._document(key)
-        return entry_in_worker(doc) if doc is not None else None
-
-
-def entry_in_worker(doc: Document) -> Entry | None:
-    """The caller's own copy of an entry that may be large, made in a worker.
-
-    Between its steps the interpreter is offered to other threads: left to itself it changes
-    hands every 5 ms only, and the loop would stand still for so long.
-    """
-    time.sleep(_BREATH_S)
-    if doc.fields is not None and not is_light(doc):
-        doc.entry()  # decodes what is not decoded yet, and keeps it
-        time.sleep(_BREATH_S)
-    return doc.entry()

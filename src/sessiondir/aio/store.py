@@ -10,7 +10,7 @@ from typing import Any, TypeVar, overload
 from sessiondir import layout
 from sessiondir.aio.handle import is_light, is_short, is_small
 from sessiondir.aio.keys import HeldSession, hold, this_task
-from sessiondir.aio.reading import AsyncStoreReader, entry_in_worker
+from sessiondir.aio.reading import AsyncStoreReader
 from sessiondir.aio.transaction import AsyncEdit, AsyncTransaction, Difference
 from sessiondir.aio.workers import Workers
 from sessiondir.changes import Compute, deleting, patching, putting, updated
@@ -130,7 +130,7 @@ class AsyncSessionStore(AsyncStoreReader):
         return (await self._change(key, compute, timeout, durability))[1]
 
     async def _entry_of(self, doc: Document) -> Entry | None:
-        return doc.entry() if is_light(doc) else await self._workers.read(lambda: entry_in_worker(doc))
+        return doc.entry() if is_light(doc) else await self._workers.read(doc.entry)
 
     def _off_loop(self, compute: Compute[T], values: Mapping[str, Any]) -> _AsyncCompute[T]:
         """``compute`` for tasks: by a worker if ``values`` are large."""

@@ -16,11 +16,13 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
+from sessiondir import steps
 from sessiondir.core import closed_error
 
 T = TypeVar("T")
 _THREADS = 4
 """One of them may be waiting for the disk to sync; the others read, write and decode."""
+_LONGEST_TURN_S = 0.005
 
 
 class _Steadfast(asyncio.Future[Any]):
@@ -135,6 +137,7 @@ class Workers:
         reply = Reply(future)
 
         def work() -> None:
+            _take_turns_with(reply.loop)
             try:
                 job(reply)
             except BaseException as exc:
@@ -161,7 +164,21 @@ class Workers:
         await outlast(future)
 
 
+def _take_turns_with(loop: asyncio.AbstractEventLoop) -> None:
+    """Have this thread wait, between steps of large work, until ``loop`` had its turn."""
+    came = threading.Event()
+
+    def offer() -> None:
+        came.clear()
+        with contextlib.suppress(RuntimeError):  # the loop was closed
+            loop.call_soon_threadsafe(came.set)
+            came.wait(_LONGEST_TURN_S)
+
+    steps.offer_with(offer)
+
+
 def _perform(job: Callable[[], Any], reply: Reply) -> None:
+    _take_turns_with(reply.loop)
     try:
         value = job()
     except BaseException as exc:
