@@ -38,12 +38,18 @@ class Opening(Generic[H]):
     async def _open(self) -> H:
         workers = Workers()
         opened: list[SessionStore] = []
+
+        def close() -> None:
+            for store in opened:
+                store.close()
+
         try:
             await workers.finish(lambda: opened.append(self._start()))
         except GeneratorExit:
-            raise  # the loop is gone; the worker ends what it began
+            workers.close_behind(close)  # thrown away with its loop: nothing may be awaited
+            raise
         except BaseException:
-            await workers.close(opened[0].close if opened else _nothing)
+            await workers.close(close)
             raise
         return self._finish(opened[0], workers)
 
@@ -55,11 +61,7 @@ class Opening(Generic[H]):
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._handle is not None:
-            await self._handle.close()
-
-
-def _nothing() -> None:
-    """The last job of workers that have nothing to close."""
+            await self._handle.__aexit__(kind, exc, trace)
 
 
 class AsyncStoreHandle:
@@ -131,7 +133,11 @@ class AsyncStoreHandle:
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self.close()
+        if kind is GeneratorExit and not self._closed:  # thrown away with its loop: nothing may be awaited
+            self._closed = True
+            self._workers.close_behind(self._store.close)
+        else:
+            await self.close()
 
     def __repr__(self) -> str:
         return f"<AsyncSessionStore {self.path}{' closed' if self._closed else ''}>"

@@ -148,20 +148,24 @@ class Workers:
 
     async def close(self, last: Callable[[], None]) -> None:
         """Wait for all jobs, run ``last``, and let the threads go. Waited for to the end."""
+        future = _Steadfast()
+        reply = Reply(future)
+        self.close_behind(lambda: _perform(last, reply))
+        await outlast(future)
+
+    def close_behind(self, last: Callable[[], None]) -> None:
+        """As ``close``, without waiting: for a coroutine that is thrown away and must not await."""
         with self._mutex:
             self._closed = True
             pool, self._pool = self._pool, None
             pid = self._pid
-        future = _Steadfast()
-        reply = Reply(future)
 
         def work() -> None:
             if pool is not None and pid == os.getpid():
                 pool.shutdown(wait=True)
-            _perform(last, reply)
+            last()
 
         threading.Thread(target=work, name="sessiondir-aio-close").start()
-        await outlast(future)
 
 
 def _take_turns_with(loop: asyncio.AbstractEventLoop) -> None:
