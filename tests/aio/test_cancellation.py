@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aio.stepping import WAYS, interrupted
 
+from aio.stepping import WAYS, interrupted
 from sessiondir import AsyncSessionStore, SessionStore, registry
 from sessiondir.fs import FileSystem
 
@@ -159,9 +159,7 @@ async def is_quiet(store: AsyncSessionStore) -> None:
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("obstacle", OBSTACLES, ids=lambda obstacle: obstacle.__name__)
 @pytest.mark.parametrize("name", CALLS)
-def test_g1_interrupted_anywhere_it_is_whole_and_free(
-    store_path: str, name: str, obstacle: Any, way: str
-) -> None:
+def test_g1_interrupted_anywhere_it_is_whole_and_free(store_path: str, name: str, obstacle: Any, way: str) -> None:
     """G1: interrupted at any await, a call is done or not; what it held is free, and nothing goes on behind."""
     call, new = CALLS[name]
 

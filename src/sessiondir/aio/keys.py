@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import weakref
+from collections.abc import Callable
 
 from sessiondir.aio.workers import Workers
 from sessiondir.clock import Clock
@@ -19,7 +21,7 @@ def this_task() -> TaskOwner:
     task = asyncio.current_task()
     if task is None:
         raise RuntimeError("AsyncSessionStore is to be used in a task of a running event loop")
-    return TaskOwner(task, threading.get_ident())
+    return TaskOwner(weakref.ref(task), threading.get_ident())
 
 
 class _Gate:
@@ -64,17 +66,31 @@ class HeldSession:
         self._locks.release(ref)
 
 
-async def hold(locks: KeyLocks, ref: KeyRef, timeout_s: float, clock: Clock, workers: Workers) -> HeldSession:
+async def hold(
+    locks: KeyLocks,
+    ref: KeyRef,
+    timeout_s: float,
+    clock: Clock,
+    workers: Workers,
+    require_open: Callable[[], None],
+) -> HeldSession:
     """Take a session for the running task. ``LockTimeout``, ``ReentrantUpdate`` as ``KeyLocks.acquire``.
 
-    Cancelled while it waits, it leaves the queue; nothing is held then.
+    ``require_open`` raises ``StoreClosed`` once the handle is closed. Cancelled while it waits, it
+    leaves the queue; nothing is held then.
     """
     owner = this_task()
     if not locks.try_enter(ref, owner):
         await _queue(locks, ref, owner, timeout_s, clock)
     try:
-        if not locks.try_process(ref):
-            await _wait_for_process(locks, ref, timeout_s, clock, workers)
+        if not _try_process(locks, ref, require_open):
+            started = clock.monotonic()
+            backoff = Backoff(clock, _LONGEST_PAUSE_S)
+            # As threads do: a try is one system call, and ties up no worker.
+            while not _try_process(locks, ref, require_open):
+                if clock.monotonic() - started >= timeout_s:
+                    raise await workers.read(lambda: locks.process_timeout(ref, started))
+                await clock.pause(backoff.next_s())
     except BaseException:
         locks.leave(ref)
         raise
@@ -92,7 +108,7 @@ async def _queue(locks: KeyLocks, ref: KeyRef, owner: TaskOwner, timeout_s: floa
             await gate.future
     except BaseException:
         # Also when the task is thrown away with its loop: nothing here may wait.
-        locks.abandon(ref, gate)
+        locks.abandon(ref, owner, gate)
         raise
     finally:
         if timer is not None:
@@ -103,13 +119,10 @@ async def _queue(locks: KeyLocks, ref: KeyRef, owner: TaskOwner, timeout_s: floa
         raise error
 
 
-async def _wait_for_process(
-    locks: KeyLocks, ref: KeyRef, timeout_s: float, clock: Clock, workers: Workers
-) -> None:
-    """Try again and again, as threads do; a try is one system call and costs no thread."""
-    started = clock.monotonic()
-    backoff = Backoff(clock, _LONGEST_PAUSE_S)
-    while not locks.try_process(ref):
-        if clock.monotonic() - started >= timeout_s:
-            raise await workers.read(lambda: locks.process_timeout(ref, started))
-        await clock.pause(backoff.next_s())
+def _try_process(locks: KeyLocks, ref: KeyRef, require_open: Callable[[], None]) -> bool:
+    require_open()
+    try:
+        return locks.try_process(ref)
+    except ValueError:
+        require_open()  # closed between the two lines
+        raise

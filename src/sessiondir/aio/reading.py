@@ -142,4 +142,3 @@ class AsyncStoreReader(AsyncStoreHandle):
         await self._begin()
         doc = self._at_hand(key)
         return doc if doc is not None else await self._workers.read(lambda: self._store._document(key), timeout)
-

@@ -162,7 +162,7 @@ class AsyncSessionStore(AsyncStoreReader):
                 return done
         core = await self._writing_core()
         ref = core.ref(key)
-        held = await hold(core.keys, ref, timeout_s, self._clock, self._workers)
+        held = await hold(core.keys, ref, timeout_s, self._clock, self._workers, self._require_open)
         try:
             while True:
                 doc = await self._load(core, ref.key, replacing=replacing)
@@ -253,7 +253,7 @@ class AsyncSessionStore(AsyncStoreReader):
             # One order for everybody, so that two transactions cannot hold each other up.
             for ref in sorted(unique, key=lambda ref: (ref.position, ref.key)):
                 left_s = max(0.0, deadline - self._clock.monotonic())
-                held.append(await hold(core.keys, ref, left_s, self._clock, self._workers))
+                held.append(await hold(core.keys, ref, left_s, self._clock, self._workers, self._require_open))
             return {name: await self._load(core, name) for name in dict.fromkeys(names.values())}
 
         async def commit(difference: Callable[[], Difference]) -> int | None:
