@@ -49,7 +49,7 @@ ORDER = [
     "maintenance", "migration",
     # the asynchronous face
     "aio/workers", "aio/keys", "aio/syncing", "aio/commit", "aio/transaction", "aio/watch", "aio/handle",
-    "aio/reading", "aio/store", "aio/__init__",
+    "aio/reading", "aio/leasing", "aio/messaging", "aio/store", "aio/__init__",
 ]  # fmt: skip
 FILE_CALLS = {
     "open", "read", "write", "pread", "pwrite", "readv", "writev", "close", "dup", "dup2", "fstat", "stat",

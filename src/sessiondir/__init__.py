@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sessiondir.aio import AsyncEdit, AsyncSessionStore, AsyncTransaction, AsyncWatch
+    from sessiondir.aio import AsyncEdit, AsyncLease, AsyncSessionStore, AsyncTransaction, AsyncWatch
     from sessiondir.errors import (
         ChangesUnavailable,
         ConflictError,
@@ -64,6 +64,7 @@ __version__ = "0.1.0"
 __all__ = [
     "UNSET",
     "AsyncEdit",
+    "AsyncLease",
     "AsyncSessionStore",
     "AsyncTransaction",
     "AsyncWatch",
@@ -121,7 +122,7 @@ __all__ = [
 
 # Names are loaded when first used: the command needs few of them to print its help.
 _HOMES = {
-    "aio": ("AsyncEdit", "AsyncSessionStore", "AsyncTransaction", "AsyncWatch"),
+    "aio": ("AsyncEdit", "AsyncLease", "AsyncSessionStore", "AsyncTransaction", "AsyncWatch"),
     "inbox": ("InboxInfo", "Message"),
     "leases": ("LeaseInfo",),
     "leasing": ("Lease",),

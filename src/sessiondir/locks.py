@@ -14,12 +14,13 @@ session was got or not, twice if an exception came out of that (see ``mutex``).
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
@@ -261,16 +262,30 @@ class KeyLocks:
                     return True
             return False
 
+    def giving_way(self, ref: KeyRef) -> Iterator[float]:
+        """How long to pause, in seconds, before ``try_process``, because another process waits for its turn."""
+        now = self._clock.monotonic()
+        if now > ref.turn_ends:
+            yield from self._turns.giving_way(ref, now)
+
+    @contextlib.contextmanager
+    def awaiting_turn(self, ref: KeyRef) -> Iterator[Callable[[float], float]]:
+        """A block that waits for other processes; gives how long to pause after so many seconds of waiting."""
+        self._file.reopen_if_unlinked()
+        self._turns.mark(ref)
+        try:
+            yield self._turns.pause_s
+            ref.turn_ends = self._clock.monotonic() + TURN_S
+        finally:
+            self._turns.unmark(ref)
+
     def try_process(self, ref: KeyRef) -> bool:
         """Take the session among processes, in one try."""
         try:
             if not self._file.try_byte(ref.position, ref.lock):
                 return False
             now = self._clock.monotonic()
-            if now - self._looked < _LOOK_S:
-                return True
-            self._looked = now
-            if not self._file.was_removed():
+            if now - self._looked < _LOOK_S or not self._was_removed(now):
                 return True
             self._file.reopen_if_unlinked()
             return False

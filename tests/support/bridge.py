@@ -163,7 +163,8 @@ class _Watch:
 
 PLAIN = (
     "get", "updated_at", "version_of", "keys", "list", "snapshot", "changes", "info", "check", "put", "patch",
-    "delete", "replace", "flush", "close",
+    "delete", "replace", "flush", "close", "lease_of", "leases", "post", "peek", "take", "ack", "put_back",
+    "wait_inbox", "inboxes",
 )  # fmt: skip
 """Methods whose arguments and results pass the bridge as they are."""
 

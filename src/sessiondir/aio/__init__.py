@@ -5,8 +5,9 @@ with ``durability="process"`` that nothing stands in the way of. What could take
 to the store's own threads. ``docs/design/0006-async.md`` has the measurements behind this.
 """
 
+from sessiondir.aio.leasing import AsyncLease
 from sessiondir.aio.store import AsyncSessionStore
 from sessiondir.aio.transaction import AsyncEdit, AsyncTransaction
 from sessiondir.aio.watch import AsyncWatch
 
-__all__ = ["AsyncEdit", "AsyncSessionStore", "AsyncTransaction", "AsyncWatch"]
+__all__ = ["AsyncEdit", "AsyncLease", "AsyncSessionStore", "AsyncTransaction", "AsyncWatch"]

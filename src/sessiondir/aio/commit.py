@@ -9,17 +9,19 @@ a cancellation is heard and no worker is tied up.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeVar
 
 from sessiondir.aio.keys import HeldSession
 from sessiondir.aio.syncing import SharedSync
 from sessiondir.aio.workers import Reply, Workers
 from sessiondir.clock import Clock
-from sessiondir.commit import SHORTEST_WAIT_S, Committed
+from sessiondir.commit import SHORTEST_WAIT_S, Committed, Verify
 from sessiondir.core import Core
 from sessiondir.errors import LockTimeout
 from sessiondir.lockfile import Backoff
 from sessiondir.model import Durability, Operation
 
+T = TypeVar("T")
 _PATIENCE_S = 0.005
 _LONGEST_PAUSE_S = 0.02
 
@@ -42,7 +44,7 @@ class TaskCommitter:
         durability: Durability,
         held: Iterable[HeldSession] = (),
         *,
-        verify: Callable[[], None] | None = None,
+        verify: Verify | None = None,
         small: bool = False,
     ) -> Committed:
         """Append one commit, let ``held`` go, and return when it is as durable as asked for.
@@ -68,7 +70,7 @@ class TaskCommitter:
                 return
             core.settle(committed, "process", self._interval_s)
             if durability == "power":
-                self._syncing.join(core, committed, reply)
+                self._syncing.join(core, committed, reply, committed)
             else:
                 reply.answer(committed)
 
@@ -85,3 +87,21 @@ class TaskCommitter:
                 if waited_s >= max(timeout_s, SHORTEST_WAIT_S):
                     raise core.committer.lock_timeout(waited_s) from None
             await self._clock.pause(backoff.next_s())
+
+    async def finish(
+        self, core: Core, job: Callable[[], T], durability: Durability, last: Callable[[Core], Committed]
+    ) -> T:
+        """Run a job that commits with process durability, then wait until that is as durable as asked for.
+
+        ``last`` gives the last commit of all, with which the job's is durable, too.
+        """
+
+        def work(reply: Reply) -> None:
+            result = job()
+            if durability == "power":
+                self._syncing.join(core, last(core), reply, result)
+            else:
+                reply.answer(result)
+
+        found: T = await self._workers.settle(work)
+        return found

@@ -10,10 +10,7 @@ from collections.abc import Callable
 from sessiondir.aio.workers import Workers
 from sessiondir.clock import Clock
 from sessiondir.layout import KeyRef
-from sessiondir.lockfile import Backoff
 from sessiondir.locks import KeyLocks, TaskOwner
-
-_LONGEST_PAUSE_S = 0.002
 
 
 def this_task() -> TaskOwner:
@@ -83,16 +80,12 @@ async def hold(
     if not locks.try_enter(ref, owner):
         await _queue(locks, ref, owner, timeout_s, clock)
     try:
-        if not _try_process(locks, ref, require_open):
-            started = clock.monotonic()
-            backoff = Backoff(clock, _LONGEST_PAUSE_S)
-            # As threads do: a try is one system call, and ties up no worker.
-            while not _try_process(locks, ref, require_open):
-                if clock.monotonic() - started >= timeout_s:
-                    raise await workers.read(lambda: locks.process_timeout(ref, started))
-                await clock.pause(backoff.next_s())
-    except BaseException:
+        require_open()
+        await _take_among_processes(locks, ref, timeout_s, clock, workers, require_open)
+    except BaseException as exc:
         locks.leave(ref)
+        if isinstance(exc, ValueError):
+            require_open()  # closed between two lines: its descriptors are gone
         raise
     return HeldSession(locks, ref)
 
@@ -119,10 +112,25 @@ async def _queue(locks: KeyLocks, ref: KeyRef, owner: TaskOwner, timeout_s: floa
         raise error
 
 
-def _try_process(locks: KeyLocks, ref: KeyRef, require_open: Callable[[], None]) -> bool:
-    require_open()
-    try:
-        return locks.try_process(ref)
-    except ValueError:
-        require_open()  # closed between the two lines
-        raise
+async def _take_among_processes(
+    locks: KeyLocks,
+    ref: KeyRef,
+    timeout_s: float,
+    clock: Clock,
+    workers: Workers,
+    require_open: Callable[[], None],
+) -> None:
+    if timeout_s > 0:
+        for pause_s in locks.giving_way(ref):
+            await clock.pause(pause_s)
+    if locks.try_process(ref):
+        return
+    started = clock.monotonic()
+    # As threads do: a try is one system call, and ties up no worker.
+    with locks.awaiting_turn(ref) as pause_after:
+        while not locks.try_process(ref):
+            waited_s = clock.monotonic() - started
+            if waited_s >= timeout_s:
+                raise await workers.read(lambda: locks.process_timeout(ref, started))
+            await clock.pause(pause_after(waited_s))
+            require_open()

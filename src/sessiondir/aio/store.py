@@ -10,13 +10,14 @@ from typing import Any, TypeVar, overload
 from sessiondir import layout
 from sessiondir.aio.handle import is_light, is_short, is_small
 from sessiondir.aio.keys import HeldSession, hold, this_task
-from sessiondir.aio.reading import AsyncStoreReader
+from sessiondir.aio.messaging import AsyncStoreInbox
 from sessiondir.aio.transaction import AsyncEdit, AsyncTransaction, Difference
 from sessiondir.aio.workers import Workers
 from sessiondir.changes import Compute, deleting, patching, putting, updated
 from sessiondir.commit import Moved
 from sessiondir.core import Core
 from sessiondir.errors import ConflictError, InvalidOption
+from sessiondir.leases import Fence, fence_check, require_token
 from sessiondir.lockfile import Backoff
 from sessiondir.locks import reentrant
 from sessiondir.model import Document, Durability, Entry, Operation, missing_document
@@ -31,7 +32,7 @@ _AsyncCompute = Callable[[Document], Awaitable[tuple[Operation | None, T]]]
 _LONGEST_PAUSE_S = 0.05
 
 
-class AsyncSessionStore(AsyncStoreReader):
+class AsyncSessionStore(AsyncStoreInbox):
     """A store of session entries for asyncio tasks. Open it with ``open``.
 
     Names, arguments, results and errors are those of ``SessionStore``, as coroutines; the
@@ -59,6 +60,7 @@ class AsyncSessionStore(AsyncStoreReader):
         if_version: int | None = None,
         *,
         durability: Durability | None = None,
+        fence: Fence | None = None,
         timeout: float | None = None,
     ) -> int:
         """Store a whole entry; the session's version afterwards. As ``SessionStore.put``.
@@ -66,7 +68,7 @@ class AsyncSessionStore(AsyncStoreReader):
         Leave ``entry`` alone until the call returns: a large one is encoded by a worker.
         """
         compute = self._off_loop(putting(entry, if_version, self._limits), entry)
-        version, unchanged = await self._change(key, compute, timeout, durability, replacing=True)
+        version, unchanged = await self._change(key, compute, timeout, durability, replacing=True, fence=fence)
         return unchanged if version is None else version
 
     async def patch(
@@ -76,11 +78,12 @@ class AsyncSessionStore(AsyncStoreReader):
         create: bool = False,
         *,
         durability: Durability | None = None,
+        fence: Fence | None = None,
         timeout: float | None = None,
     ) -> Entry | None:
         """Set and remove some top-level fields; the entry afterwards. As ``SessionStore.patch``."""
         compute = self._off_loop(patching(fields, create, self._limits), fields)
-        found = (await self._change(key, compute, timeout, durability))[1]
+        found = (await self._change(key, compute, timeout, durability, fence=fence))[1]
         return await self._entry_of(found) if found is not None else None
 
     async def update(
@@ -91,6 +94,7 @@ class AsyncSessionStore(AsyncStoreReader):
         timeout: float | None = None,
         *,
         durability: Durability | None = None,
+        fence: Fence | None = None,
     ) -> Entry | None:
         """Read, let ``fn`` compute, and commit the difference, as one step. As ``SessionStore.update``.
 
@@ -115,7 +119,7 @@ class AsyncSessionStore(AsyncStoreReader):
                 return updated(doc, new, self._limits)
             return await self._workers.read(lambda: updated(doc, new, self._limits))
 
-        return (await self._change(key, compute, timeout, durability))[1]
+        return (await self._change(key, compute, timeout, durability, fence=fence))[1]
 
     async def delete(
         self,
@@ -123,11 +127,12 @@ class AsyncSessionStore(AsyncStoreReader):
         if_version: int | None = None,
         *,
         durability: Durability | None = None,
+        fence: Fence | None = None,
         timeout: float | None = None,
     ) -> bool:
         """Remove a session; whether it was there. ``ConflictError`` as ``put``."""
         compute = self._off_loop(deleting(if_version), {})
-        return (await self._change(key, compute, timeout, durability))[1]
+        return (await self._change(key, compute, timeout, durability, fence=fence))[1]
 
     async def _entry_of(self, doc: Document) -> Entry | None:
         return doc.entry() if is_light(doc) else await self._workers.read(doc.entry)
@@ -149,6 +154,7 @@ class AsyncSessionStore(AsyncStoreReader):
         durability: Durability | None,
         *,
         replacing: bool = False,
+        fence: Fence | None = None,
     ) -> tuple[int | None, T]:
         """Run ``compute`` on the session's document and commit what it says, until nothing moved between."""
         await self._begin()
@@ -156,11 +162,14 @@ class AsyncSessionStore(AsyncStoreReader):
         level = durability or self._store._durability
         if level not in ("power", "process"):
             raise InvalidOption(f"durability must be 'power' or 'process', not {durability!r}")
+        if fence is not None:
+            compute = self._fenced(compute, fence)
         if await self._reading_core() is None:
             done = await self._first_change(key, compute, timeout_s, level)
             if done is not None:
                 return done
         core = await self._writing_core()
+        verify = fence_check(core, fence) if fence is not None else None
         ref = core.ref(key)
         held = await hold(core.keys, ref, timeout_s, self._clock, self._workers, self._require_open)
         try:
@@ -173,13 +182,30 @@ class AsyncSessionStore(AsyncStoreReader):
                 expected = {ref.key: doc.version if doc.fields is not None else 0}
                 try:
                     committed = await self._committer.commit(
-                        core, (operation,), expected, timeout_s, level, (held,), small=is_short(operation)
+                        core,
+                        (operation,),
+                        expected,
+                        timeout_s,
+                        level,
+                        (held,),
+                        verify=verify,
+                        small=verify is None and is_short(operation),
                     )
                 except Moved:
                     continue
                 return committed.version, result
         finally:
             held.release()
+
+    def _fenced(self, compute: _AsyncCompute[T], fence: Fence) -> _AsyncCompute[T]:
+        """``compute`` that first sees to it that the lease is not lost, before anything long is begun."""
+
+        async def fenced(doc: Document) -> tuple[Operation | None, T]:
+            leased = await self._document(fence.key, None)
+            require_token(leased.aside.lease if leased is not None and leased.aside is not None else None, fence)
+            return await compute(doc)
+
+        return fenced
 
     async def _load(self, core: Core, key: str, *, replacing: bool = False) -> Document:
         self._require_open()

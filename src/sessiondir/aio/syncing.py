@@ -15,39 +15,41 @@ from sessiondir.commit import Committed
 from sessiondir.core import Core
 from sessiondir.errors import StoreError
 
+_Waiting = tuple[Core, Committed, Reply, object]
+
 
 class SharedSync:
     """Makes commits durable and answers those who wait for it."""
 
     def __init__(self) -> None:
         self._mutex = threading.Lock()
-        self._waiting: list[tuple[Core, Committed, Reply]] = []
+        self._waiting: list[_Waiting] = []
         self._running = False
 
-    def join(self, core: Core, committed: Committed, reply: Reply) -> None:
-        """Answer ``reply`` with ``committed`` once it is durable, or with the error. In a worker."""
+    def join(self, core: Core, committed: Committed, reply: Reply, value: object) -> None:
+        """Answer ``reply`` with ``value`` once a commit is durable, or with the error. In a worker."""
         with self._mutex:
-            self._waiting.append((core, committed, reply))
+            self._waiting.append((core, committed, reply, value))
             if self._running:
                 return
             self._running = True
         while batch := self._next_batch():
             self._sync(batch)
 
-    def _next_batch(self) -> list[tuple[Core, Committed, Reply]]:
+    def _next_batch(self) -> list[_Waiting]:
         with self._mutex:
             batch, self._waiting = self._waiting, []
             self._running = bool(batch)
             return batch
 
-    def _sync(self, batch: list[tuple[Core, Committed, Reply]]) -> None:
+    def _sync(self, batch: list[_Waiting]) -> None:
         # The newest first: its sync covers the others, which then find themselves covered.
-        for core, committed, reply in sorted(batch, key=lambda one: one[1].version, reverse=True):
+        for core, committed, reply, value in sorted(batch, key=lambda one: one[1].version, reverse=True):
             try:
                 core.make_durable(committed)
-                reply.value = committed
+                reply.value = value
             except StoreError as exc:
                 reply.problem = copy.copy(exc)  # raised in many tasks: each needs a traceback of its own
             except BaseException as exc:
                 reply.problem = exc
-        deliver(reply for _, _, reply in batch)
+        deliver(reply for _, _, reply, _ in batch)
