@@ -226,9 +226,9 @@ class BridgedStore:
         driver = self._loop.driver()
         return driver.call(lambda: self._store.update(key, lambda entry: driver.ask(fn, entry), *args, **options))
 
-    def watch(self, since: int | None = None, *, timeout: float | None = None) -> _Watch:
+    def watch(self, since: int | None = None, **options: Any) -> _Watch:
         async def begun() -> Any:
-            return self._store.watch(since, timeout=timeout)
+            return self._store.watch(since, **options)
 
         return _Watch(self._loop, self._call(begun))
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from sessiondir.aio.workers import Workers
 from sessiondir.clock import Clock
 from sessiondir.layout import KeyRef
-from sessiondir.locks import KeyLocks, TaskOwner
+from sessiondir.locks import Claim, KeyLocks, TaskOwner
 
 
 def this_task() -> TaskOwner:
@@ -49,18 +49,18 @@ class HeldSession:
 
     __slots__ = ("_locks", "_once", "ref")
 
-    def __init__(self, locks: KeyLocks, ref: KeyRef) -> None:
+    def __init__(self, locks: KeyLocks, ref: KeyRef, mine: Claim) -> None:
         self._locks = locks
-        self._once = [ref]
+        self._once = [mine]
         self.ref = ref
 
     def release(self) -> None:
         """Let the session go; doing it again does nothing."""
         try:
-            ref = self._once.pop()  # one step: the worker that committed and its task may both get here
+            mine = self._once.pop()  # one step: the worker that committed and its task may both get here
         except IndexError:
             return
-        self._locks.release(ref)
+        self._locks.release(self.ref, mine)
 
 
 async def hold(
@@ -76,35 +76,31 @@ async def hold(
     ``require_open`` raises ``StoreClosed`` once the handle is closed. Cancelled while it waits, it
     leaves the queue; nothing is held then.
     """
-    owner = this_task()
-    if not locks.try_enter(ref, owner):
-        await _queue(locks, ref, owner, timeout_s, clock)
+    mine = Claim(this_task(), clock.monotonic())
     try:
+        if not locks.try_enter(ref, mine):
+            await _queue(locks, ref, mine, timeout_s)
         require_open()
         await _take_among_processes(locks, ref, timeout_s, clock, workers, require_open)
     except BaseException as exc:
-        locks.leave(ref)
+        # Also when the task is thrown away with its loop: nothing here may wait.
+        locks.release(ref, mine)
         if isinstance(exc, ValueError):
             require_open()  # closed between two lines: its descriptors are gone
         raise
-    return HeldSession(locks, ref)
+    return HeldSession(locks, ref, mine)
 
 
-async def _queue(locks: KeyLocks, ref: KeyRef, owner: TaskOwner, timeout_s: float, clock: Clock) -> None:
-    started = clock.monotonic()
-    gate = _Gate()
-    if locks.enter(ref, owner, gate):
+async def _queue(locks: KeyLocks, ref: KeyRef, mine: Claim, timeout_s: float) -> None:
+    started = mine.since_s
+    gate = mine.gate = _Gate()
+    if locks.enter(ref, mine):
         return
-    timer = asyncio.get_running_loop().call_later(timeout_s, gate.open) if timeout_s > 0 else None
-    try:
-        if timer is not None:
+    if timeout_s > 0:
+        timer = asyncio.get_running_loop().call_later(timeout_s, gate.open)
+        try:
             await gate.future
-    except BaseException:
-        # Also when the task is thrown away with its loop: nothing here may wait.
-        locks.abandon(ref, owner, gate)
-        raise
-    finally:
-        if timer is not None:
+        finally:
             timer.cancel()
     # Opened by the timer or by a hand-over: the queue knows which.
     error = locks.give_up(ref, gate, started)

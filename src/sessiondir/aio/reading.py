@@ -98,11 +98,14 @@ class AsyncStoreReader(AsyncStoreHandle):
         await self._begin()
         return await self._workers.read(lambda: self._store.changes(since), timeout)
 
-    def watch(self, since: int | None = None, *, timeout: float | None = None) -> AsyncWatch:
+    def watch(
+        self, since: int | None = None, *, key: str | None = None, timeout: float | None = None
+    ) -> AsyncWatch:
         """Wait for changes, of any process: ``async for change in store.watch()``.
 
         Args:
             since: begin after this version; None begins now.
+            key: only changes of this session; None: of all.
             timeout: end after so many seconds without a change; None goes on until ``close``.
 
         The iteration may be left at any point; nothing is locked meanwhile. A change is seen
@@ -112,7 +115,9 @@ class AsyncStoreReader(AsyncStoreHandle):
         core = self._store._core
         if since is None:  # everything in a store that is not there yet will be new
             since = core.view.version_at_hand() if core is not None else 0
-        return AsyncWatch(self._reading_core, lambda: not self._closed, self._workers, self._clock, since, timeout)
+        return AsyncWatch(
+            self._reading_core, lambda: not self._closed, self._workers, self._clock, since, key, timeout
+        )
 
     async def info(self, *, timeout: float | None = None) -> StoreInfo:
         """Versions, counts and sizes; O(sessions)."""

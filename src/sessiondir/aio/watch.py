@@ -28,6 +28,7 @@ class AsyncWatch:
         workers: Workers,
         clock: Clock,
         since: int | None,
+        key: str | None,
         timeout_s: float | None,
     ) -> None:
         self._find_core = find_core
@@ -35,6 +36,7 @@ class AsyncWatch:
         self._workers = workers
         self._clock = clock
         self._since = since
+        self._key = key
         self._quiet = Quiet(clock, timeout_s)
         self._found: deque[Change] = deque()
         self._reader: ChangeReader | None = None
@@ -86,13 +88,15 @@ class AsyncWatch:
 
     def _open(self, core: Core) -> None:
         self._reader = ChangeReader(core, self._since)
+        self._key = core.ref(self._key).key if self._key is not None else None
         self._read()
 
     def _read(self) -> None:
         reader = self._reader
         assert reader is not None
         with translated(reader.path, "read"):
-            self._found.extend(reader.read())
+            found = reader.read()
+        self._found.extend(change for change in found if self._key in (None, change.key))
 
     async def aclose(self) -> None:
         """Stop watching; the next call ends the iteration."""
