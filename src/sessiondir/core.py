@@ -315,11 +315,8 @@ class Core:
         return self._lock_file is not None and self.failed is None
 
     def append_at_once(self, operations: Sequence[Operation], expected: Mapping[str, int]) -> Committed | None:
-        """As ``append`` if that waits for nothing; else None, and nothing was done.
-
-        While a sync or a checkpoint of this process runs, even a write to the page cache may
-        wait for the disk, so nothing is tried then.
-        """
+        """As ``append`` if that waits for nothing; else None, and nothing was done."""
+        # During a sync or a checkpoint even a write to the page cache may wait for the disk.
         if not self.is_ready() or self.sync.is_busy() or self.checkpointer.is_busy():
             return None
         return self.committer.commit_at_once(operations, expected)

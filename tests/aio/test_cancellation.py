@@ -132,10 +132,11 @@ async def a_commit_in_the_way(store: Any, other: SessionStore) -> AsyncIterator[
     def hold(entered: threading.Event) -> None:
         core = other._core
         assert core is not None
-        file = core.committer.lock(10)
+        mine = object()
+        core.committer.lock(mine, 10)
         entered.set()
         time.sleep(0.012)
-        core.committer.unlock(file)
+        core.committer.unlock(mine)
 
     async with _thread_in_the_way(hold):
         yield
@@ -151,7 +152,7 @@ async def is_quiet(store: AsyncSessionStore) -> None:
         return
     syncing = store._committer._syncing
     while core.is_ready() and (
-        core.keys._holders or core.keys._queues or core.committer.mutex.locked() or syncing._running
+        core.keys._holders or core.keys._queues or core.committer.mutex.by is not None or syncing._running
     ):
         await asyncio.sleep(0.001)
 

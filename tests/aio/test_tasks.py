@@ -77,7 +77,7 @@ def test_tasks_get_a_session_in_the_order_in_which_they_came(store_path: str) ->
 
             def queue_length() -> int:
                 queue = core.keys._queues.get("a")
-                return len(queue.waiters) if queue is not None else 0
+                return len(queue) if queue is not None else 0
 
             waiting: list[Any] = [asyncio.create_task(store.update("a", hold))]
             await asyncio.sleep(0)
@@ -228,7 +228,7 @@ def test_g7_a_closed_loop_blocks_nobody(store_path: str) -> None:
         waiting.start()
         core = store._store._core
         assert core is not None
-        while len(core.keys._queues["a"].waiters) < 3:
+        while len(core.keys._queues["a"]) < 3:
             pass
         loop.close()
         for task in tasks:

@@ -1,4 +1,4 @@
-"""Part four: how long does an event loop stand still while sessions of 2 MB are changed?
+"""W8, W12: how long does an event loop stand still while sessions of 2 MB are changed?
 
 Four sessions of 2 MB each get four changes of 8 KiB, all four at once, on a new handle (so
 that reading them belongs to it), then the session files are brought level and the handle is
@@ -15,16 +15,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import itertools
 import os
-import shutil
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from pathlib import Path
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any
 
+from benchmarks.parts.base import Bench
+from benchmarks.text import table
 from sessiondir import AsyncSessionStore, SessionStore
 from sessiondir.fs import FileSystem
 
+TITLE = "Lag of an event loop while four sessions of 2 MB change (slow disk: syncs of 200 ms)"
 SESSIONS = 4
 CHANGES = 4
 SESSION_BYTES = 2 << 20
@@ -155,30 +157,35 @@ def prepare(path: str) -> None:
             store.put(f"k{number}", make_history())
 
 
-def measure(place: Path, rounds: int, progress: Callable[[str], None]) -> list[dict[str, Any]]:
-    """One row for each way, disk and change: lags in milliseconds, the worst of all rounds."""
+def measure(bench: Bench) -> list[dict[str, Any]]:
+    """One row for each way, disk and change: lags in milliseconds over all rounds."""
     gc.collect()
     gc.freeze()
-    idle = asyncio.run(lags_during(_idle()))
-    rows = [{"way": "idle", "disk": "", "change": "", "rounds": rounds, **_figures(idle, 1.0, 0.0)}]
-    for way, run in WAYS.items():
-        for disk, fs in (("real", FileSystem()), ("slow", SlowDisk())):
-            for change, make in _CHANGES.items():
-                progress(f"loop lag: {way}, {disk} disk, {change}")
-                lags: list[Lag] = []
-                started = time.perf_counter()
-                with _watching_gc() as pauses_s:
-                    for _ in range(rounds):
-                        path = place / "lag.d"
-                        prepare(str(path))
-                        pauses_s.clear()  # of making the sessions
-                        lags += asyncio.run(lags_during(run(str(path), fs, make)))
-                        shutil.rmtree(path)
-                seconds = (time.perf_counter() - started) / rounds
-                row = {"way": way, "disk": disk, "change": change, "rounds": rounds}
-                rows.append(row | _figures(lags, seconds, max(pauses_s, default=0.0)))
-    gc.unfreeze()
-    return rows
+    try:
+        idle = asyncio.run(lags_during(_idle()))
+        rows = [{"way": "idle", "disk": "", "change": "", **_figures(idle, 1.0, 0.0)}]
+        for way, disk, change in itertools.product(WAYS, ("real", "slow"), _CHANGES):
+            bench.say(f"loop lag: {way}, {disk} disk, {change}")
+            with bench.excused(f"loop lag: {way}, {disk} disk, {change}"):
+                rows.append({"way": way, "disk": disk, "change": change} | _run(bench, way, disk, change))
+        return rows
+    finally:
+        gc.unfreeze()
+
+
+def _run(bench: Bench, way: str, disk: str, change: str) -> dict[str, Any]:
+    fs = SlowDisk() if disk == "slow" else FileSystem()
+    rounds = 1 if bench.quick else max(3, bench.rounds)
+    lags: list[Lag] = []
+    started = time.perf_counter()
+    with _watching_gc() as pauses_s:
+        for _ in range(rounds):
+            with bench.directory() as here:
+                path = str(here / "sessions.d")
+                prepare(path)
+                lags += asyncio.run(lags_during(WAYS[way](path, fs, _CHANGES[change])))
+    seconds = (time.perf_counter() - started) / rounds
+    return {"rounds": rounds} | _figures(lags, seconds, max(pauses_s, default=0.0))
 
 
 @contextlib.contextmanager
@@ -212,3 +219,23 @@ def _figures(lags: list[Lag], seconds: float, longest_gc_s: float) -> dict[str, 
         "longest_gc_ms": round(longest_gc_s * 1000, 2),
         "seconds": round(seconds, 2),
     }
+
+
+def render(rows: Sequence[dict[str, Any]]) -> str:
+    """A line for each row."""
+    names = [f"{kind}{share}_ms" for kind in ("", "cpu_") for share in ("p95", "p99", "max")]
+    lines = [
+        [
+            f"{row['way']}, {row['disk']} disk, {row['change']}" if row["disk"] else row["way"],
+            *(f"{row[name]:,.1f}" for name in (*names, "longest_gc_ms")),
+            f"{row['probes']:,}",
+            f"{row['seconds']:.2f}",
+        ]
+        for row in rows
+    ]
+    notes = """\
+Milliseconds, over all rounds. CPU: the part of the lag during which this program itself used a processor; the
+rest is other programs on the machine. GC: the longest garbage collection, which stops every thread of a program;
+objects made before the rounds were frozen (gc.freeze), as servers do. Seconds: of a round, with its set-up."""
+    header = ["", "P95", "P99", "max", "CPU P95", "CPU P99", "CPU max", "GC", "probes", "seconds"]
+    return f"{table(header, lines)}\n\n{notes}"
