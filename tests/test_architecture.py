@@ -21,7 +21,7 @@ BELOW_CLI = [name for name in MODULES if not name.startswith("cli/") and name !=
 # planned and not there yet have their place already.
 ORDER = [
     # the only system calls; time; every exception
-    "fs", "clock", "errors", "procfs", "mutex",
+    "fs", "clock", "errors", "procfs", "mutex", "steps",
     # pure: bytes to values, keys to names
     "codec", "jsjson", "terms", "aside", "model", "layout", "json5", "members",
     # directories and durable writes
@@ -50,7 +50,10 @@ ORDER = [
     "maintenance/units", "maintenance/policy", "maintenance/config", "maintenance/plan", "maintenance/ground",
     "maintenance/index", "maintenance/rules", "maintenance/disk", "maintenance/planning", "maintenance/applying",
     "maintenance/running", "maintenance/restoring", "maintenance/keeper", "maintenance/__init__",
-    "inspection", "rollback", "migration", "aio",
+    "inspection", "rollback", "migration",
+    # the asynchronous face
+    "aio/workers", "aio/keys", "aio/syncing", "aio/commit", "aio/transaction", "aio/watch", "aio/handle",
+    "aio/reading", "aio/leasing", "aio/messaging", "aio/store", "aio/__init__",
 ]  # fmt: skip
 FILE_CALLS = {
     "open", "read", "write", "pread", "pwrite", "readv", "writev", "close", "dup", "dup2", "fstat", "stat",

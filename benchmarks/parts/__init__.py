@@ -26,6 +26,7 @@ WORKLOADS = {
     "readers": "reader storm (W19)",
     "churn": "very many keys through one process (W22)",
     "transcripts": "appending, contention, tails (W7, W11, W17)",
+    "lag": "lag of an event loop (W8, W12)",
     "syscalls": "system calls of an operation",
     "command": "starting the command",
 }

@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sessiondir.aio import AsyncEdit, AsyncLease, AsyncSessionStore, AsyncTransaction, AsyncWatch
     from sessiondir.errors import (
         ChangesUnavailable,
         ConflictError,
@@ -62,6 +63,11 @@ __version__ = "0.1.0"
 
 __all__ = [
     "UNSET",
+    "AsyncEdit",
+    "AsyncLease",
+    "AsyncSessionStore",
+    "AsyncTransaction",
+    "AsyncWatch",
     "Change",
     "ChangesUnavailable",
     "ConflictError",
@@ -116,6 +122,7 @@ __all__ = [
 
 # Names are loaded when first used: the command needs few of them to print its help.
 _HOMES = {
+    "aio": ("AsyncEdit", "AsyncLease", "AsyncSessionStore", "AsyncTransaction", "AsyncWatch"),
     "inbox": ("InboxInfo", "Message"),
     "leases": ("LeaseInfo",),
     "leasing": ("Lease",),

@@ -20,6 +20,8 @@ from typing import Any, NoReturn
 
 import msgspec
 
+from sessiondir import steps
+
 Fields = dict[str, Any]
 """Field name to scalar, or to the compact JSON (``bytes``) of an array or object."""
 
@@ -35,6 +37,7 @@ _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder()
 _Raw = msgspec.Raw
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_items = msgspec.json.Decoder(list[msgspec.Raw])
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _CONTAINERS = frozenset((dict, list))
 _PLAIN_SCALARS = frozenset((str, bool, type(None)))
@@ -59,6 +62,46 @@ def decode(data: bytes) -> Any:
         return _decoder.decode(data)
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return _decode_tolerantly(data)
+
+
+def decode_in_steps(data: bytes) -> Any:
+    """As ``decode``; large arrays and objects are parsed piece by piece (see ``steps``)."""
+    size = len(data)
+    if size <= steps.LARGE_BYTES:
+        return decode(data)
+    try:
+        if data[:1] == b"[":
+            return _decode_pieces(steps.step(_items.decode, data, size))
+        if data[:1] == b"{":
+            members = steps.step(_members.decode, data, size)
+            return dict(zip(members, _decode_pieces(list(members.values())), strict=True))
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        pass  # told, or read more tolerantly, here
+    return steps.step(decode, data, size)
+
+
+def _decode_pieces(pieces: list[msgspec.Raw]) -> list[Any]:
+    """Parse each of these, as many in one step as make up a step's worth of bytes."""
+    values: list[Any] = []
+    some: list[bytes] = []
+    size = 0
+    for raw in pieces:
+        data = bytes(raw)
+        if len(data) > steps.LARGE_BYTES:
+            values += steps.step(_decode_all, some, size)
+            values.append(decode_in_steps(data))
+            some, size = [], 0
+            continue
+        some.append(data)
+        size += len(data)
+        if size > steps.LARGE_BYTES:
+            values += steps.step(_decode_all, some, size)
+            some, size = [], 0
+    return values + _decode_all(some)
+
+
+def _decode_all(texts: list[bytes]) -> list[Any]:
+    return [decode(data) for data in texts]
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -87,12 +130,19 @@ def encode(value: Any, where: str = "") -> bytes:
     """Compact JSON text that reads back equal to ``value``. Raises ``EncodeError``."""
     try:
         data = _encoder.encode(value)
-        plain = _decoder.decode(data)
-        if plain == value and not _is_too_deep(plain, data):
+        size = len(data)
+        steps.give_way(size)
+        plain = decode_in_steps(data)
+        if steps.step(_are_equal, (plain, value), size) and not _is_too_deep(plain, data):
+            steps.give_way(size)
             return data
     except (msgspec.MsgspecError, TypeError, ValueError, RecursionError):
         pass
     return _encode_plain(to_plain(value, where))
+
+
+def _are_equal(pair: tuple[Any, Any]) -> bool:
+    return bool(pair[0] == pair[1])
 
 
 def _is_too_deep(plain: Any, data: bytes) -> bool:
@@ -184,14 +234,16 @@ def _is_encoded(value: Any, stored: bytes) -> bool:
     if type(value) is not dict and type(value) is not list:
         return False
     try:
-        return _encoder.encode(value) == stored
+        return steps.step(_encoder.encode, value, len(stored)) == stored
     except (msgspec.MsgspecError, TypeError, ValueError, RecursionError):
         return False
 
 
 def _same_json(left: bytes, right: bytes) -> bool:
     """Whether two JSON texts are the same value: the order of members carries no meaning."""
-    return _same_value(decode(left), decode(right))
+    values = decode_in_steps(left), decode_in_steps(right)
+    # Values that differ do so here; the slow comparison minds the types of those that do not.
+    return steps.step(_are_equal, values, len(left)) and _same_value(*values)
 
 
 def _same_value(left: Any, right: Any) -> bool:
@@ -227,9 +279,15 @@ def difference(fields: Fields, entry: Mapping[str, Any]) -> tuple[Fields, tuple[
     return set_, tuple(name for name in fields if name not in entry)
 
 
-def copy(value: Any) -> Any:
-    """A copy of a parsed JSON value that shares nothing that can be changed."""
-    return msgspec.to_builtins(value)
+def copy(value: Any, size: int) -> Any:
+    """A copy of a parsed JSON value of ``size`` bytes that shares nothing that can be changed."""
+    if size <= steps.LARGE_BYTES or type(value) is not list:
+        return steps.step(msgspec.to_builtins, value, size)
+    count = max(1, len(value) * steps.LARGE_BYTES // size)
+    copied: list[Any] = []
+    for at in range(0, len(value), count):
+        copied += steps.step(msgspec.to_builtins, value[at : at + count], steps.LARGE_BYTES + 1)
+    return copied
 
 
 def weight(value: Any) -> int:
@@ -272,7 +330,8 @@ def encode_text(text: str) -> bytes:
 def split_object(data: bytes) -> dict[str, bytes]:
     """The members of a JSON object, their values not parsed. Raises ``DecodeError``."""
     try:
-        return {name: bytes(raw) for name, raw in _members.decode(data).items()}
+        members = steps.step(_members.decode, data, len(data))
+        return {name: bytes(raw) for name, raw in members.items()}
     except (msgspec.MsgspecError, ValueError, RecursionError):
         value = _decode_tolerantly(data)
         if not isinstance(value, dict):
@@ -292,8 +351,9 @@ def fields_from_raw(members: Mapping[str, bytes | msgspec.Raw]) -> Fields:
     """Fields from the JSON text of each value."""
     fields: Fields = {}
     for name, raw in members.items():
-        value = decode(bytes(raw))
-        fields[name] = _encode_plain(value) if isinstance(value, (dict, list)) else value
+        data = bytes(raw)
+        value = decode_in_steps(data)
+        fields[name] = steps.step(_encode_plain, value, len(data)) if isinstance(value, (dict, list)) else value
     return fields
 
 
@@ -312,7 +372,7 @@ def indent(data: bytes) -> bytes:
     nested data can grow a hundredfold, and nobody reads it.
     """
     try:
-        laid_out = msgspec.json.format(data, indent=2)
+        laid_out = steps.step(lambda text: msgspec.json.format(text, indent=2), data, len(data))
     except msgspec.MsgspecError:
         text = json.dumps(_decode_tolerantly(data), ensure_ascii=False, allow_nan=False, indent=2)
         laid_out = _escape_surrogates(text)

@@ -315,11 +315,8 @@ class Core:
         return self._lock_file is not None and self.failed is None
 
     def append_at_once(self, operations: Sequence[Operation], expected: Mapping[str, int]) -> Committed | None:
-        """As ``append`` if that waits for nothing; else None, and nothing was done.
-
-        While a sync or a checkpoint of this process runs, even a write to the page cache may
-        wait for the disk, so nothing is tried then.
-        """
+        """As ``append`` if that waits for nothing; else None, and nothing was done."""
+        # During a sync or a checkpoint even a write to the page cache may wait for the disk.
         if not self.is_ready() or self.sync.is_busy() or self.checkpointer.is_busy():
             return None
         return self.committer.commit_at_once(operations, expected)
@@ -330,11 +327,7 @@ class Core:
         Raises ``DurabilityUnknown``: committed, but a power cut may take it.
         """
         if durability == "power":
-            try:
-                self.sync.wait(committed.journal, committed.end)
-            except DurabilityUnknown as exc:
-                self.fail(exc)
-                raise
+            self.make_durable(committed)
         if checkpoint_interval_s <= 0:
             try:
                 self.checkpoint(_CLOSE_CHECKPOINT_S)
@@ -345,6 +338,14 @@ class Core:
                 _log.error("checkpoint of %s: %s", self.directory.path, str(exc))
         elif self._wake.empty():
             self._schedule(checkpoint_interval_s)
+
+    def make_durable(self, committed: Committed) -> None:
+        """Wait until a commit would survive a power cut. ``DurabilityUnknown`` as ``settle``."""
+        try:
+            self.sync.wait(committed.journal, committed.end)
+        except DurabilityUnknown as exc:
+            self.fail(exc)
+            raise
 
     def fail(self, exc: StoreError) -> None:
         """Refuse writes from now on; the next ``open`` gets a fresh core."""

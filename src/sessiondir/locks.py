@@ -14,11 +14,13 @@ session was got or not, twice if an exception came out of that (see ``mutex``).
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import threading
+import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
@@ -36,9 +38,12 @@ _LOOK_S = 0.01
 
 
 class TaskOwner(NamedTuple):
-    """Who holds or awaits a session when it is an asyncio task: the task, and the thread of its loop."""
+    """Who holds or awaits a session when it is an asyncio task: the task, and the thread of its loop.
 
-    task: Any
+    The reference is weak: a task whose loop was closed lets its session go when it is collected.
+    """
+
+    task: weakref.ref[Any]
     thread: int
 
 
@@ -122,16 +127,10 @@ class KeyLocks:
         self._looked = now
         return self._file.was_removed()
 
-    def release(self, ref: KeyRef, mine: Claim | None = None) -> None:
-        """Give up a claim, any number of times; who has waited longest in this process gets the session.
-
-        A task, which gives no claim, lets go once of what it holds.
-        """
+    def release(self, ref: KeyRef, mine: Claim) -> None:
+        """Give up a claim, any number of times; who has waited longest in this process gets the session."""
         key = ref.key
-        holder = self._holders.get(key)
-        if mine is None:
-            mine = holder
-        elif mine is not holder:
+        if mine is not self._holders.get(key):
             if key not in self._queues:
                 return
             with self._mutex:
@@ -232,27 +231,16 @@ class KeyLocks:
 
     # -- the steps of ``acquire``, for tasks ----------------------------------------------
 
-    def try_enter(self, ref: KeyRef, owner: TaskOwner) -> bool:
-        """Take the session in this process if it is free, before ``try_process``."""
-        mine = Claim(owner, self._clock.monotonic())
+    def try_enter(self, ref: KeyRef, mine: Claim) -> bool:
+        """Take the session in this process if it is free. To be followed by ``release``, as ``acquire``."""
         return self._holders.setdefault(ref.key, mine) is mine
 
-    def enter(self, ref: KeyRef, owner: TaskOwner, gate: Gate) -> bool:
-        """Take the session in this process, or queue: ``gate`` is released when it is ``owner``'s.
+    def enter(self, ref: KeyRef, mine: Claim) -> bool:
+        """Take the session in this process, or queue: ``mine.gate`` is released when it is ours.
 
-        Raises ``ReentrantUpdate``. Who stops waiting calls ``abandon`` or ``give_up``.
+        Raises ``ReentrantUpdate``. Who stops waiting calls ``give_up`` or ``release``.
         """
-        return self._join(ref, Claim(owner, self._clock.monotonic(), gate))
-
-    def abandon(self, ref: KeyRef, gate: Gate) -> None:
-        """Stop waiting for the session; if it was handed over meanwhile, pass it on."""
-        if not self._stop_waiting(ref.key, gate):
-            self.leave(ref)
-
-    def leave(self, ref: KeyRef) -> None:
-        """Let go of the session in this process, without having taken it among processes."""
-        with self._mutex:
-            self._hand_over(ref.key, self._holders[ref.key])
+        return self._join(ref, mine)
 
     def give_up(self, ref: KeyRef, gate: Gate, started: float) -> LockTimeout | None:
         """Stop waiting since ``started``; the error to raise, or None if the session was handed over meanwhile."""
@@ -274,16 +262,30 @@ class KeyLocks:
                     return True
             return False
 
+    def giving_way(self, ref: KeyRef) -> Iterator[float]:
+        """How long to pause, in seconds, before ``try_process``, because another process waits for its turn."""
+        now = self._clock.monotonic()
+        if now > ref.turn_ends:
+            yield from self._turns.giving_way(ref, now)
+
+    @contextlib.contextmanager
+    def awaiting_turn(self, ref: KeyRef) -> Iterator[Callable[[float], float]]:
+        """A block that waits for other processes; gives how long to pause after so many seconds of waiting."""
+        self._file.reopen_if_unlinked()
+        self._turns.mark(ref)
+        try:
+            yield self._turns.pause_s
+            ref.turn_ends = self._clock.monotonic() + TURN_S
+        finally:
+            self._turns.unmark(ref)
+
     def try_process(self, ref: KeyRef) -> bool:
         """Take the session among processes, in one try."""
         try:
             if not self._file.try_byte(ref.position, ref.lock):
                 return False
             now = self._clock.monotonic()
-            if now - self._looked < _LOOK_S:
-                return True
-            self._looked = now
-            if not self._file.was_removed():
+            if now - self._looked < _LOOK_S or not self._was_removed(now):
                 return True
             self._file.reopen_if_unlinked()
             return False
@@ -302,7 +304,8 @@ class KeyLocks:
     @staticmethod
     def _owner_name(owner: object) -> str:
         if isinstance(owner, TaskOwner):
-            return f"task of this process ({owner.task.get_name()})"
+            task = owner.task()
+            return f"task of this process ({task.get_name() if task is not None else 'gone'})"
         name = next((t.name for t in threading.enumerate() if t.ident == owner), str(owner))
         return f"thread of this process ({name})"
 

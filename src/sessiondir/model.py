@@ -94,8 +94,8 @@ class Document(msgspec.Struct, eq=False):
         if parsed is None:
             parsed = self.parsed = {}
         if name not in parsed:
-            parsed[name] = codec.decode(value)
-        return codec.copy(parsed[name])
+            parsed[name] = codec.decode_in_steps(value)
+        return codec.copy(parsed[name], len(value))
 
     def updated_at(self) -> int | float | None:
         """``updatedAt`` in epoch milliseconds, if it is a number."""

@@ -33,7 +33,7 @@ from sessiondir.watch import require_same_sessions
 
 T = TypeVar("T")
 Update = Callable[[Entry], Mapping[str, Any] | None]
-_EDIT_TRIES = 100
+EDIT_TRIES = 100
 
 
 class SessionStore(StoreInbox):
@@ -288,7 +288,7 @@ class SessionStore(StoreInbox):
 
     def _edit_until_it_fits(self, fn: Callable[[StoreEdit], T]) -> tuple[T, int]:
         """What ``fn`` returned, and the store's version with its changes."""
-        for _ in range(_EDIT_TRIES):
+        for _ in range(EDIT_TRIES):
             snapshot, edit = self._begin_edit()
             result = fn(edit)
             try:
@@ -332,6 +332,10 @@ class SessionStore(StoreInbox):
         Sessions not in ``mapping`` are removed; sessions whose file is damaged stay as they
         are unless they are in it. Returns the store's version. O(sessions).
         """
+        return self._edit_until_it_fits(self._filling(mapping))[1]
+
+    def _filling(self, mapping: Mapping[str, Mapping[str, Any]]) -> Callable[[StoreEdit], None]:
+        """What makes a store hold exactly ``mapping``."""
         wanted = {self._normalise(key): check_entry(entry) for key, entry in mapping.items()}
 
         def fill(sessions: StoreEdit) -> None:
@@ -342,7 +346,7 @@ class SessionStore(StoreInbox):
             for key, entry in wanted.items():
                 sessions[key] = entry
 
-        return self._edit_until_it_fits(fill)[1]
+        return fill
 
     def flush(self) -> None:
         """Bring the session files level with every commit made so far, and make all of it durable."""
@@ -350,12 +354,17 @@ class SessionStore(StoreInbox):
         if core is not None and not self._read_only:
             core.begin_writing()
             if not core.checkpoint(max(self._lock_timeout, 1.0)):
-                raise LockTimeout(
-                    f"{self.path}: another process is bringing the session files level and does not end; "
-                    "commits are safe in the journal, try again later",
-                    session=None,
-                    holder_pid=None,
-                    holder="another process",
-                    held_s=None,
-                    waited_s=max(self._lock_timeout, 1.0),
-                )
+                raise levelling_timeout(self.path, max(self._lock_timeout, 1.0))
+
+
+def levelling_timeout(path: str, waited_s: float) -> LockTimeout:
+    """The error of having waited for another process's checkpoint."""
+    return LockTimeout(
+        f"{path}: another process is bringing the session files level and does not end; "
+        "commits are safe in the journal, try again later",
+        session=None,
+        holder_pid=None,
+        holder="another process",
+        held_s=None,
+        waited_s=waited_s,
+    )

@@ -50,6 +50,8 @@ class SyncGroup:
         self._journal: JournalFile | None = None
         self._identity = b""
         self._synced = 0
+        self._failure: OSError | None = None
+        """A failed sync. The system reports it once, so who comes next must not ask again."""
         self._boot = boot_id().encode()
         self._request = range_request(layout.SYNC_LOCK_AT)
         self._release = range_request(layout.SYNC_LOCK_AT, unlock=True)
@@ -62,6 +64,8 @@ class SyncGroup:
         if file is self._journal and position <= self._synced:
             return
         with self._turn:
+            if self._failure is not None:
+                raise _unknown(file, self._failure) from self._failure
             try:
                 if file is not self._journal:
                     self._take_up(file)
@@ -139,6 +143,7 @@ class SyncGroup:
         except OSError as exc:
             if exc.errno is None:
                 raise  # a time-out, say, out of a signal handler: nothing is known to have failed
+            self._failure = exc
             raise _unknown(file, exc) from exc
 
     def _check(self, generation: int, position: int) -> int:

@@ -118,26 +118,13 @@ def as_stored(entry: Mapping[str, Any], operation: Operation | None) -> Entry:
     return stored
 
 
-class Transaction(MutableMapping[str, Entry]):
-    """Some sessions, to read and assign; leaving the block commits all changes as one.
-
-    Reading gives copies: assign an entry to change it. An exception in the block changes nothing.
-    """
+class TransactionMapping(MutableMapping[str, Entry]):
+    """The sessions of a transaction while its block runs: read and assigned, not yet committed."""
 
     _used = False
 
-    def __init__(
-        self,
-        keys: Mapping[str, str],
-        begin: Callable[[], Loader],
-        commit: Callable[[list[Operation], dict[str, int]], int],
-        end: Callable[[], None],
-        limits: Limits,
-    ) -> None:
+    def __init__(self, keys: Mapping[str, str], limits: Limits) -> None:
         self._keys = keys
-        self._begin = begin
-        self._commit = commit
-        self._end = end
         self._limits = limits
         self._documents: dict[str, Document] = {}
         self._changed: dict[str, Document] = {}
@@ -145,42 +132,16 @@ class Transaction(MutableMapping[str, Entry]):
         self.version: int | None = None
         """The commit's version, once the block was left; None if nothing changed."""
 
-    def __enter__(self) -> Transaction:
+    def _use(self) -> None:
         if self._used:
             raise RuntimeError("the transaction's block was left; start another one")
         self._used = True
-        try:
-            load = self._begin()
-            self._documents = {key: load(key) for key in dict.fromkeys(self._keys.values())}
-        except BaseException:
-            self._end()
-            raise
-        self._open = True
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._open = False
-        try:
-            try:
-                if kind is None:
-                    changed = {key: doc.entry() for key, doc in self._changed.items()}
-                    operations = _operations(self._documents, changed, self._limits)
-                    if operations:
-                        self.version = self._commit(
-                            operations, {key: version_of(doc) for key, doc in self._documents.items()}
-                        )
-            finally:
-                self._end()
-        except BaseException:
-            self._end()  # the first time may have been interrupted
-            raise
-
-    def __del__(self) -> None:
-        # A signal handler may raise before the first line of __exit__: then this is what lets go.
-        if self._used:
-            self._end()
+    def _difference(self) -> tuple[list[Operation], dict[str, int]]:
+        """What the block changed, and the entry versions that it rests on."""
+        changed = {key: doc.entry() for key, doc in self._changed.items()}
+        operations = _operations(self._documents, changed, self._limits)
+        return operations, {key: version_of(doc) for key, doc in self._documents.items()}
 
     def _normal(self, key: str) -> str:
         if not self._open:
@@ -224,6 +185,58 @@ class Transaction(MutableMapping[str, Entry]):
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
+
+
+class Transaction(TransactionMapping):
+    """Some sessions, to read and assign; leaving the block commits all changes as one.
+
+    Reading gives copies: assign an entry to change it. An exception in the block changes nothing.
+    """
+
+    def __init__(
+        self,
+        keys: Mapping[str, str],
+        begin: Callable[[], Loader],
+        commit: Callable[[list[Operation], dict[str, int]], int],
+        end: Callable[[], None],
+        limits: Limits,
+    ) -> None:
+        super().__init__(keys, limits)
+        self._begin = begin
+        self._commit = commit
+        self._end = end
+
+    def __enter__(self) -> Transaction:
+        self._use()
+        try:
+            load = self._begin()
+            self._documents = {key: load(key) for key in dict.fromkeys(self._keys.values())}
+        except BaseException:
+            self._end()
+            raise
+        self._open = True
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._open = False
+        try:
+            try:
+                if kind is None:
+                    operations, expected = self._difference()
+                    if operations:
+                        self.version = self._commit(operations, expected)
+            finally:
+                self._end()
+        except BaseException:
+            self._end()  # the first time may have been interrupted
+            raise
+
+    def __del__(self) -> None:
+        # A signal handler may raise before the first line of __exit__: then this is what lets go.
+        if self._used:
+            self._end()
 
 
 class StoreEdit(MutableMapping[str, Entry]):

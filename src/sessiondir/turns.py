@@ -9,6 +9,7 @@ lets those who wait come first. The mark is a courtesy: nothing else rests on it
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 
 from sessiondir.clock import Clock
 from sessiondir.fs import range_request
@@ -31,13 +32,18 @@ class Turns:
 
     def give_way(self, ref: KeyRef, now: float) -> None:
         """Begin a new turn; if another process waits for the session, stay away until it has it."""
+        for pause_s in self.giving_way(ref, now):
+            self._clock.sleep(pause_s)
+
+    def giving_way(self, ref: KeyRef, now: float) -> Iterator[float]:
+        """The pauses of ``give_way``, in seconds, for a caller who sleeps in his own way."""
         end = now + _GIVE_WAY_S
         file, position = self._file, ref.position
         with contextlib.suppress(OSError):  # courtesy must not fail an update
             while file.is_taken(position + WAIT_MARKS_FROM) and now < end:
                 if file.is_taken(position):
                     break
-                self._clock.sleep(_LOOK_S)
+                yield _LOOK_S
                 now = self._clock.monotonic()
         ref.turn_ends = now + TURN_S
 

@@ -71,6 +71,13 @@ class ChangeReader:
             oldest=oldest,
         )
 
+    def has_news(self) -> bool:
+        """Whether ``read`` may find something; one system call."""
+        if self._file is None:
+            return True
+        with translated(self.path, "read"):
+            return self._fs.pread(self._file.fd, 1, self._at).strip(b"\0") != b""
+
     def read(self) -> list[Change]:
         """The changes committed since the last call, oldest first."""
         if self._file is None and not self._begin():

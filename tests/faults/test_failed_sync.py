@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from harness.faulty import FaultFs
 from harness.story import BASE, A, B, at_rest, contents, errors_of, open_on
 from harness.watched import QuickFs
+from support.seams import RuledFileSystem
 
 from sessiondir import SessionStore
 from sessiondir.errors import DurabilityUnknown, StoreError
@@ -107,6 +109,35 @@ def test_other_handles_of_the_process_refuse_too(store_path: str) -> None:
         with pytest.raises(DurabilityUnknown):
             second.put(A, {"n": 2})
         assert second.get(A) == {"n": 1}
+
+
+def test_g2_who_waits_for_a_sync_hears_of_its_failure(store_path: str) -> None:
+    """G2: commits that wait while a sync fails are not acknowledged by the next one, which would succeed."""
+    at_rest(store_path)
+    appended = threading.Event()
+    failures = [OSError(errno.EIO, "failed once")]
+
+    def fail_once(name: str, args: tuple[Any, ...]) -> None:
+        if name == "fdatasync" and failures:
+            appended.wait()
+            raise failures.pop()
+
+    errors: list[StoreError | None] = []
+    fs = RuledFileSystem(fail_once)
+    with SessionStore.open(store_path, fs=fs, checkpoint_interval=3600) as store:
+        before = store.version
+        writes = [lambda key=key: errors.append(_error_of(lambda: store.put(key, {"n": 1}))) for key in (A, B)]
+        threads = [threading.Thread(target=write) for write in writes]
+        for thread in threads:
+            thread.start()
+        while store.version < before + 2:
+            pass  # the suite's time-out is the bound
+        appended.set()
+        for thread in threads:
+            thread.join()
+    assert [type(error) for error in errors] == [DurabilityUnknown, DurabilityUnknown]
+    with open_on(QuickFs(), store_path) as again:
+        assert contents(again) == BASE | {A: {"n": 1}, B: {"n": 1}}
 
 
 def _error_of(call: Callable[[], object]) -> StoreError | None:

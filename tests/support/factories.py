@@ -11,6 +11,7 @@ from typing import Any
 
 from sessiondir import SessionStore
 from sessiondir.fs import FileSystem
+from support.bridge import BridgedStore, LoopThread
 
 
 class DirectoryFactory:
@@ -32,7 +33,33 @@ class DirectoryFactory:
         return SessionStore.open(path, **options)
 
 
-FACTORIES = (DirectoryFactory(),)
+class AsyncFactory:
+    """The asynchronous store, used by threads through a bridge."""
+
+    name = "async"
+
+    def __init__(self) -> None:
+        self._loop: LoopThread | None = None
+
+    def open(self, path: str, **options: Any) -> BridgedStore:
+        """As ``DirectoryFactory.open``."""
+        if self._loop is None:
+            self._loop = LoopThread()
+        return BridgedStore.open(self._loop, path, **options)
+
+    def open_elsewhere(self, path: str, **options: Any) -> BridgedStore:
+        """As ``DirectoryFactory.open_elsewhere``."""
+        options.setdefault("fs", FileSystem())
+        return self.open(path, **options)
+
+    def end(self) -> None:
+        """Stop the loop that the handles lived on."""
+        loop, self._loop = self._loop, None
+        if loop is not None:
+            loop.stop()
+
+
+FACTORIES = (DirectoryFactory(), AsyncFactory())
 
 
 class Opener:
@@ -63,5 +90,6 @@ class Opener:
                 self._handles.pop().close()
             except Exception as exc:
                 errors.append(exc)
+        getattr(self._factory, "end", lambda: None)()
         if errors:
             raise errors[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import os
 import time
@@ -74,6 +75,10 @@ class LeapingClock(Clock):
 
     def sleep(self, seconds: float) -> None:  # type: ignore[override]
         self.slept_s += seconds
+
+    async def pause(self, seconds: float) -> None:
+        self.slept_s += seconds
+        await asyncio.sleep(0)
 
     def monotonic(self) -> float:  # type: ignore[override]
         return self._started + self.slept_s

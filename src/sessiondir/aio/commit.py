@@ -1,0 +1,107 @@
+"""How a task commits: at once on the loop, or by a worker that finishes what it began.
+
+A worker appends, lets the sessions go, and only then waits for the sync. From its append
+on nothing depends on the task: it may be cancelled, and its loop may be closed. While the
+commit lock is busy the worker gives up after a moment and the task waits instead, so that
+a cancellation is heard and no worker is tied up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeVar
+
+from sessiondir.aio.keys import HeldSession
+from sessiondir.aio.syncing import SharedSync
+from sessiondir.aio.workers import Reply, Workers
+from sessiondir.clock import Clock
+from sessiondir.commit import SHORTEST_WAIT_S, Committed, Verify
+from sessiondir.core import Core
+from sessiondir.errors import LockTimeout
+from sessiondir.lockfile import Backoff
+from sessiondir.model import Durability, Operation
+
+T = TypeVar("T")
+_PATIENCE_S = 0.005
+_LONGEST_PAUSE_S = 0.02
+
+
+class TaskCommitter:
+    """Commits for the tasks of one handle."""
+
+    def __init__(self, workers: Workers, clock: Clock, checkpoint_interval_s: float) -> None:
+        self._workers = workers
+        self._clock = clock
+        self._interval_s = checkpoint_interval_s
+        self._syncing = SharedSync()
+
+    async def commit(
+        self,
+        core: Core,
+        operations: Sequence[Operation],
+        expected: Mapping[str, int],
+        timeout_s: float,
+        durability: Durability,
+        held: Iterable[HeldSession] = (),
+        *,
+        verify: Verify | None = None,
+        small: bool = False,
+    ) -> Committed:
+        """Append one commit, let ``held`` go, and return when it is as durable as asked for.
+
+        ``small``: the operations are known to be short. Raises as ``Core.append``, and nothing was
+        committed then, and as ``Core.settle``; ``held`` is still held only if nothing was committed.
+        """
+        if small and durability == "process" and self._interval_s > 0:
+            committed = core.append_at_once(operations, expected)
+            if committed is not None:
+                for one in held:
+                    one.release()
+                core.settle(committed, durability, self._interval_s)
+                return committed
+
+        def job(reply: Reply) -> None:
+            committed = core.append(operations, expected, _PATIENCE_S, durability, verify, shortest_s=0.0)
+            for one in held:
+                one.release()
+            if self._interval_s <= 0:
+                core.settle(committed, durability, self._interval_s)
+                reply.answer(committed)
+                return
+            core.settle(committed, "process", self._interval_s)
+            if durability == "power":
+                self._syncing.join(core, committed, reply, committed)
+            else:
+                reply.answer(committed)
+
+        started = self._clock.monotonic()
+        backoff = Backoff(self._clock, _LONGEST_PAUSE_S, first_s=1e-3)
+        while True:
+            try:
+                found: Committed = await self._workers.settle(job)
+                return found
+            except LockTimeout as exc:
+                waited_s = self._clock.monotonic() - started
+                if exc.session is not None:
+                    raise
+                if waited_s >= max(timeout_s, SHORTEST_WAIT_S):
+                    raise core.committer.lock_timeout(waited_s) from None
+            await self._clock.pause(backoff.next_s())
+
+    async def finish(
+        self, core: Core, job: Callable[[], T], durability: Durability, last: Callable[[Core], Committed]
+    ) -> T:
+        """Run a job that commits with process durability, then wait until that is as durable as asked for.
+
+        ``last`` gives the last commit of all, with which the job's is durable, too.
+        """
+
+        def work(reply: Reply) -> None:
+            result = job()
+            if durability == "power":
+                self._syncing.join(core, last(core), reply, result)
+            else:
+                reply.answer(result)
+
+        found: T = await self._workers.settle(work)
+        return found

@@ -1,0 +1,132 @@
+"""Queueing of tasks for sessions, in one line with threads, and without blocking the loop."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import weakref
+from collections.abc import Callable
+
+from sessiondir.aio.workers import Workers
+from sessiondir.clock import Clock
+from sessiondir.layout import KeyRef
+from sessiondir.locks import Claim, KeyLocks, TaskOwner
+
+
+def this_task() -> TaskOwner:
+    """The running task, as an owner of sessions."""
+    task = asyncio.current_task()
+    if task is None:
+        raise RuntimeError("AsyncSessionStore is to be used in a task of a running event loop")
+    return TaskOwner(weakref.ref(task), threading.get_ident())
+
+
+class _Gate:
+    """Where a task waits for a session to be handed over; released from any thread."""
+
+    __slots__ = ("_loop", "_thread", "future")
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.get_ident()
+        self.future: asyncio.Future[None] = self._loop.create_future()
+
+    def release(self) -> None:
+        if self._loop.is_closed():
+            raise RuntimeError("the loop of the waiting task was closed")
+        if threading.get_ident() == self._thread:
+            self.open()
+        else:
+            self._loop.call_soon_threadsafe(self.open)
+
+    def open(self) -> None:
+        if not self.future.done():
+            self.future.set_result(None)
+
+
+class HeldSession:
+    """A session held by a task; let go once, by whichever thread comes first."""
+
+    __slots__ = ("_locks", "_once", "ref")
+
+    def __init__(self, locks: KeyLocks, ref: KeyRef, mine: Claim) -> None:
+        self._locks = locks
+        self._once = [mine]
+        self.ref = ref
+
+    def release(self) -> None:
+        """Let the session go; doing it again does nothing."""
+        try:
+            mine = self._once.pop()  # one step: the worker that committed and its task may both get here
+        except IndexError:
+            return
+        self._locks.release(self.ref, mine)
+
+
+async def hold(
+    locks: KeyLocks,
+    ref: KeyRef,
+    timeout_s: float,
+    clock: Clock,
+    workers: Workers,
+    require_open: Callable[[], None],
+) -> HeldSession:
+    """Take a session for the running task. ``LockTimeout``, ``ReentrantUpdate`` as ``KeyLocks.acquire``.
+
+    ``require_open`` raises ``StoreClosed`` once the handle is closed. Cancelled while it waits, it
+    leaves the queue; nothing is held then.
+    """
+    mine = Claim(this_task(), clock.monotonic())
+    try:
+        if not locks.try_enter(ref, mine):
+            await _queue(locks, ref, mine, timeout_s)
+        require_open()
+        await _take_among_processes(locks, ref, timeout_s, clock, workers, require_open)
+    except BaseException as exc:
+        # Also when the task is thrown away with its loop: nothing here may wait.
+        locks.release(ref, mine)
+        if isinstance(exc, ValueError):
+            require_open()  # closed between two lines: its descriptors are gone
+        raise
+    return HeldSession(locks, ref, mine)
+
+
+async def _queue(locks: KeyLocks, ref: KeyRef, mine: Claim, timeout_s: float) -> None:
+    started = mine.since_s
+    gate = mine.gate = _Gate()
+    if locks.enter(ref, mine):
+        return
+    if timeout_s > 0:
+        timer = asyncio.get_running_loop().call_later(timeout_s, gate.open)
+        try:
+            await gate.future
+        finally:
+            timer.cancel()
+    # Opened by the timer or by a hand-over: the queue knows which.
+    error = locks.give_up(ref, gate, started)
+    if error is not None:
+        raise error
+
+
+async def _take_among_processes(
+    locks: KeyLocks,
+    ref: KeyRef,
+    timeout_s: float,
+    clock: Clock,
+    workers: Workers,
+    require_open: Callable[[], None],
+) -> None:
+    if timeout_s > 0:
+        for pause_s in locks.giving_way(ref):
+            await clock.pause(pause_s)
+    if locks.try_process(ref):
+        return
+    started = clock.monotonic()
+    # As threads do: a try is one system call, and ties up no worker.
+    with locks.awaiting_turn(ref) as pause_after:
+        while not locks.try_process(ref):
+            waited_s = clock.monotonic() - started
+            if waited_s >= timeout_s:
+                raise await workers.read(lambda: locks.process_timeout(ref, started))
+            await clock.pause(pause_after(waited_s))
+            require_open()

@@ -1,0 +1,127 @@
+"""Leases for tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Generator
+from types import TracebackType
+from typing import Any
+
+from sessiondir.aio.handle import AsyncStoreHandle
+from sessiondir.aio.reading import AsyncStoreReader
+from sessiondir.errors import LeaseHeld, StoreError
+from sessiondir.leases import LeaseInfo
+from sessiondir.leasing import Lease
+from sessiondir.watch import POLL_S, Quiet
+
+
+class AsyncLease:
+    """A lease that this process was granted; made by ``AsyncSessionStore.lease``. As ``Lease``.
+
+    ``key`` is the session, ``owner`` the name given, ``token`` the version of the commit that
+    granted it. Leaving an ``async with`` block lets it go.
+    """
+
+    def __init__(self, store: AsyncStoreHandle, lease: Lease) -> None:
+        self._store = store
+        self._lease = lease
+        self.key = lease.key
+        self.owner = lease.owner
+        self.token = lease.token
+
+    @property
+    def ttl_s(self) -> float:
+        """Length of its term in seconds."""
+        return self._lease.ttl_s
+
+    @property
+    def lost(self) -> StoreError | None:
+        """Why the automatic renewal ended before it was let go; None while it goes on."""
+        return self._lease.lost
+
+    async def is_held(self) -> bool:
+        """Whether it is still ours, and its term not over; reads, and takes no lock."""
+        return await self._store._workers.read(lambda: self._lease.is_held)
+
+    async def renew(self, ttl: float | None = None) -> None:
+        """Begin its term anew; ``ttl`` in seconds, None: as long as before. Raises ``LeaseLost``."""
+        await self._store._begin()
+        await self._store._workers.finish(lambda: self._lease.renew(ttl))
+
+    async def release(self) -> bool:
+        """Let it go; False if it was lost before. Ends the automatic renewal."""
+        await self._store._begin()
+        return await self._store._workers.finish(self._lease.release)
+
+    async def __aenter__(self) -> AsyncLease:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not GeneratorExit:  # thrown away with its loop: its term ends by itself
+            await self.release()
+
+    def __repr__(self) -> str:
+        return f"<AsyncLease of {self.key!r} by {self.owner}, token {self.token}>"
+
+
+class Granting:
+    """What ``AsyncSessionStore.lease`` returns: ``await`` it, or use it with ``async with``."""
+
+    def __init__(self, grant: Callable[[], Awaitable[AsyncLease]]) -> None:
+        self._grant = grant
+        self._lease: AsyncLease | None = None
+
+    def __await__(self) -> Generator[Any, None, AsyncLease]:
+        return self._grant().__await__()
+
+    async def __aenter__(self) -> AsyncLease:
+        self._lease = await self._grant()
+        return self._lease
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._lease is not None
+        await self._lease.__aexit__(kind, exc, trace)
+
+
+class AsyncStoreLeases(AsyncStoreReader):
+    """The part of an asynchronous handle that has to do with leases."""
+
+    def lease(
+        self, key: str, owner: str, ttl: float = 60.0, timeout: float = 0.0, *, keep: bool = False
+    ) -> Granting:
+        """Take the session's lease: ``await store.lease(...)``, or ``async with store.lease(...) as lease``.
+
+        As ``SessionStore.lease``. Cancelled while it waits or takes it, the task holds none.
+        """
+        return Granting(lambda: self._grant(key, owner, ttl, timeout, keep))
+
+    async def _grant(self, key: str, owner: str, ttl: float, timeout: float, keep: bool) -> AsyncLease:
+        await self._begin()
+        waiting = Quiet(self._clock, timeout)
+        granted: list[Lease] = []
+        while True:
+            try:
+                await self._workers.finish(lambda: granted.append(self._store.lease(key, owner, ttl, 0.0)))
+                break
+            except LeaseHeld:
+                if waiting.is_over():
+                    raise
+            except BaseException:
+                for lease in granted:  # cancelled meanwhile: nobody will let it go
+                    await self._workers.finish(lease.release)
+                raise
+            await self._clock.pause(POLL_S)
+        return AsyncLease(self, granted[0].keep() if keep else granted[0])
+
+    async def lease_of(self, key: str, *, timeout: float | None = None) -> LeaseInfo | None:
+        """Who holds the session's lease; None if it is free."""
+        await self._begin()
+        return await self._workers.read(lambda: self._store.lease_of(key), timeout)
+
+    async def leases(self, *, free: bool = False, timeout: float | None = None) -> list[LeaseInfo]:
+        """All leases that are held, by key; with ``free`` those, too, that nobody holds any more. O(sessions)."""
+        await self._begin()
+        return await self._workers.read(lambda: self._store.leases(free=free), timeout)

@@ -1,0 +1,138 @@
+"""Inboxes for tasks."""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+from sessiondir import deciding
+from sessiondir.aio.leasing import AsyncStoreLeases
+from sessiondir.inbox import InboxInfo, Message, check_limit, message_of, waiting
+from sessiondir.model import Durability
+from sessiondir.watch import POLL_S, Quiet
+
+T = TypeVar("T")
+
+
+class AsyncStoreInbox(AsyncStoreLeases):
+    """The part of an asynchronous handle that has to do with messages. As ``SessionStore``."""
+
+    async def post(
+        self,
+        key: str | Iterable[str],
+        message: Any,
+        *,
+        id: str | None = None,  # noqa: A002 - as SessionStore
+        ttl: float | None = None,
+        durability: Durability | None = None,
+    ) -> str:
+        """Add a message to the inbox of a session, or of several in one commit; its id."""
+        level = self._store._level(durability)
+        return await self._decide(
+            lambda: self._store.post(key, message, id=id, ttl=ttl, durability="process"), level
+        )
+
+    async def peek(
+        self, key: str, limit: int | None = None, *, taken: bool = False, timeout: float | None = None
+    ) -> builtins.list[Message]:
+        """The messages that wait in the session's inbox, oldest first; changes nothing."""
+        await self._begin()
+        check_limit(limit)
+        doc = None if taken else self._at_hand(key)
+        if doc is None or len(records := waiting(doc, moment := deciding.now(self._clock))) > 1:
+            return await self._workers.read(lambda: self._store.peek(key, limit, taken=taken), timeout)
+        return [message_of(one, moment) for one in records[:limit]]
+
+    async def take(
+        self,
+        key: str,
+        limit: int | None = None,
+        *,
+        ttl: float = 300.0,
+        ack: bool = False,
+        durability: Durability | None = None,
+    ) -> builtins.list[Message]:
+        """Take the oldest messages that wait, in one commit; nobody else gets them meanwhile.
+
+        Cancelled meanwhile, it puts them back. With ``ack`` they are gone then, as when the
+        program dies.
+        """
+        level: Durability = self._store._level(durability) if ack else "process"
+        taken: builtins.list[Message] = []
+
+        def job() -> None:
+            taken.extend(self._store.take(key, limit, ttl=ttl, ack=ack, durability="process"))
+
+        try:
+            await self._decide(job, level)
+        except BaseException as exc:
+            if taken and not ack and not isinstance(exc, GeneratorExit):
+                await self._workers.finish(lambda: self._store.put_back(key, taken))
+            raise
+        return taken
+
+    async def ack(
+        self,
+        key: str,
+        messages: Message | str | Iterable[Message | str],
+        *,
+        durability: Durability | None = None,
+    ) -> int:
+        """Tell that messages, or their ids, are dealt with: they are removed; how many were there."""
+        level = self._store._level(durability)
+        return await self._decide(lambda: self._store.ack(key, messages, durability="process"), level)
+
+    async def put_back(self, key: str, messages: Message | str | Iterable[Message | str]) -> int:
+        """Let messages that this process took wait again, in their old places; how many there were."""
+        return await self._decide(lambda: self._store.put_back(key, messages), "process")
+
+    @asynccontextmanager
+    async def taking(
+        self, key: str, limit: int | None = None, *, ttl: float = 300.0
+    ) -> AsyncIterator[builtins.list[Message]]:
+        """Take messages for an ``async with`` block: acknowledged when it ends, put back when it raises."""
+        messages = await self.take(key, limit, ttl=ttl)
+        try:
+            yield messages
+        except GeneratorExit:
+            raise  # thrown away with its loop: they wait again when their term is over
+        except BaseException:
+            if messages:
+                await self.put_back(key, messages)
+            raise
+        if messages:
+            await self.ack(key, messages)
+
+    async def wait_inbox(self, key: str, timeout: float | None = None) -> builtins.list[Message]:
+        """Wait until messages wait in the session's inbox, and return them as ``peek`` does.
+
+        None of them after ``timeout`` seconds (None: never), or when the handle is closed.
+        """
+        quiet = Quiet(self._clock, timeout)
+        while not self._closed:
+            found = await self.peek(key)
+            if found or quiet.is_over():
+                return found
+            await self._clock.pause(POLL_S)
+        return []
+
+    async def inboxes(self, *, timeout: float | None = None) -> builtins.list[InboxInfo]:
+        """All inboxes in which something is, by key. O(sessions)."""
+        await self._begin()
+        return await self._workers.read(self._store.inboxes, timeout)
+
+    async def _decide(self, job: Callable[[], T], level: Durability) -> T:
+        """Run a job of the synchronous store that commits with process durability, and settle it."""
+        await self._begin()
+        if await self._reading_core() is None:
+            # The first commit of a store makes it, or there is nothing to change in one that is not there.
+            result = await self._workers.finish(job)
+            core = self._store._core
+            if core is None or not core.is_ready():
+                return result
+            return await self._committer.finish(core, lambda: result, level, deciding.last_commit)
+        if self._store._read_only:
+            return await self._workers.finish(job)
+        return await self._committer.finish(await self._writing_core(), job, level, deciding.last_commit)

@@ -1,0 +1,63 @@
+"""Sharing the interpreter in steps while large data is worked through.
+
+CPython lets a thread keep the interpreter for 5 ms before another one may ask for it, and
+then any thread may get it. An event loop in one thread would stand still for tens of
+milliseconds while others decode sessions of megabytes. So the work on large data is done
+in steps of a few milliseconds each, one thread at a time, and after each step the others
+have a turn. Small data takes none of this.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+A = TypeVar("A")
+T = TypeVar("T")
+LARGE_BYTES = 1 << 18
+_NAP_S = 1e-4
+
+
+class _Mine(threading.local):
+    """What gives the others their turn in this thread."""
+
+    def offer(self) -> None:
+        time.sleep(_NAP_S)
+
+
+_mine = _Mine()
+_large = threading.Lock()
+
+
+def step(work: Callable[[A], T], value: A, size: int) -> T:
+    """``work(value)``, as one step if ``size``, in bytes, is large."""
+    if size <= LARGE_BYTES:
+        return work(value)
+    with _large:
+        result = work(value)
+        _mine.offer()
+    return result
+
+
+def give_way(size: int) -> None:
+    """Let others have a turn after work on ``size`` bytes, if that is large."""
+    if size > LARGE_BYTES:
+        with _large:
+            _mine.offer()
+
+
+def offer_with(offer: Callable[[], None]) -> None:
+    """From now on this thread calls ``offer`` to give others their turn; it must return within milliseconds."""
+    _mine.offer = offer  # type: ignore[method-assign]
+
+
+def _after_fork_in_child() -> None:
+    global _large  # noqa: PLW0603 - another thread may have held it at the fork
+    _large = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,187 @@
+"""Leases and inboxes for tasks."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from functools import partial
+from typing import Any
+
+import pytest
+from support.seams import RuledFileSystem
+
+from aio.stepping import interrupted
+from sessiondir import AsyncSessionStore, LeaseHeld, LeaseLost, SessionStore
+from sessiondir.fs import FileSystem
+
+CANCELLED = ("cancelled", "cancelled late")
+
+
+def test_a_lease_is_granted_renewed_fenced_and_let_go(store_path: str) -> None:
+    """A lease tells others of the run, guards its changes, and ends with its block."""
+
+    async def run() -> None:
+        async with AsyncSessionStore.open(store_path) as store:
+            async with store.lease("a", "gateway-1", ttl=60) as lease:
+                assert await lease.is_held()
+                assert await store.put("a", {"n": 1}, fence=lease) > 0
+                with pytest.raises(LeaseHeld):
+                    await store.lease("a", "gateway-2")
+                await lease.renew(30)
+                assert lease.ttl_s == 30
+                found = await store.lease_of("a")
+                assert found is not None
+                assert (found.owner, found.token) == ("gateway-1", lease.token)
+                assert [one.key for one in await store.leases()] == ["a"]
+            assert await store.lease_of("a") is None
+            assert await lease.release() is False
+            for change in (
+                store.put("a", {"n": 2}, fence=lease),
+                store.patch("a", {"n": 2}, fence=lease),
+                store.update("a", lambda entry: {"n": 2}, fence=lease),
+                store.delete("a", fence=lease),
+            ):
+                with pytest.raises(LeaseLost):
+                    await change
+            assert await store["a"] == {"n": 1}
+            kept = await store.lease("a", "gateway-3", keep=True)
+            assert kept.lost is None
+            assert await kept.release() is True
+
+    asyncio.run(run())
+
+
+def test_a_task_waits_for_a_lease(store_path: str) -> None:
+    """With a timeout a task gets the lease when it is let go, and the others go on meanwhile."""
+
+    async def run() -> None:
+        async with AsyncSessionStore.open(store_path) as store:
+            first = await store.lease("a", "one")
+            waiting = asyncio.ensure_future(_lease(store, timeout=30))
+            await asyncio.sleep(0.03)
+            await store.put("a", {"n": 1})
+            assert not waiting.done()
+            await first.release()
+            second = await waiting
+            assert second.token > first.token
+            await second.release()
+
+    asyncio.run(run())
+
+
+async def _lease(store: AsyncSessionStore, timeout: float = 0.0) -> Any:
+    return await store.lease("a", "two", timeout=timeout)
+
+
+@pytest.mark.parametrize("way", CANCELLED)
+def test_g7_a_lease_interrupted_anywhere_is_not_left_behind(store_path: str, way: str) -> None:
+    """G7: a task that is cancelled while it takes a lease holds none."""
+
+    async def run() -> int:
+        async with AsyncSessionStore.open(store_path) as store:
+            await store.put("a", {})
+            nth, reached = 0, True
+            while reached:
+                nth += 1
+                store._calls = 1000
+                reached = await interrupted(lambda: _lease(store), nth, way)
+                assert (await store.lease_of("a") is None) == reached
+            return nth
+
+    assert asyncio.run(run()) > 2
+
+
+def test_messages_go_from_task_to_task_and_from_process_to_task(store_path: str) -> None:
+    """Posting waits for no session; what is taken is acknowledged, or put back."""
+
+    async def run() -> None:
+        async with AsyncSessionStore.open(store_path) as store:
+            with SessionStore.open(store_path, fs=FileSystem()) as other:
+                assert await store.wait_inbox("a", timeout=0.03) == []
+                waiting = asyncio.create_task(store.wait_inbox("a", timeout=30))
+
+                async def sit(entry: dict[str, Any]) -> None:
+                    await store.post("a", {"n": 1}, id="first")
+                    await store.post("a", {"n": 1}, id="first")
+                    other.post(["a", "b"], {"n": 2})
+
+                await store.update("a", sit, create=True)
+                assert [message.body for message in await waiting][:1] == [{"n": 1}]
+                assert [message.body for message in await store.peek("a")] == [{"n": 1}, {"n": 2}]
+                assert [message.body for message in await store.peek("b")] == [{"n": 2}]
+                with pytest.raises(ZeroDivisionError):
+                    async with store.taking("a", 1) as messages:
+                        assert [message.body for message in messages] == [{"n": 1}]
+                        assert len(await store.peek("a")) == 1
+                        raise ZeroDivisionError
+                assert len(await store.peek("a")) == 2
+                async with store.taking("a") as messages:
+                    assert len(messages) == 2
+                assert await store.peek("a", taken=True) == []
+                taken = await store.take("b")
+                assert await store.put_back("b", taken) == 1
+                assert [one.key for one in await store.inboxes()] == ["b"]
+                assert await store.ack("b", await store.take("b")) == 1
+                assert await store.take("b", ack=True) == []
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("way", CANCELLED)
+@pytest.mark.parametrize("name", ["take", "ack", "post"])
+def test_g1_messages_are_neither_lost_nor_doubled_by_a_cancellation(store_path: str, name: str, way: str) -> None:
+    """G1: cancelled anywhere, taking leaves the message waiting; posting and acknowledging are done or not."""
+
+    async def run() -> int:
+        async with AsyncSessionStore.open(store_path) as store:
+            nth, reached = 0, True
+            while reached:
+                nth += 1
+                await store.take("a", ack=True)
+                await store.post("a", "first")
+                ids = [message.id for message in await store.peek("a")]
+                calls: dict[str, Any] = {
+                    "take": partial(store.take, "a"),
+                    "ack": partial(store.ack, "a", ids),
+                    "post": partial(store.post, "a", "second"),
+                }
+                store._calls = 1000
+                reached = await interrupted(calls[name], nth, way)
+                bodies = [message.body for message in await store.peek("a")]
+                done = {"take": [], "ack": [], "post": ["first", "second"]}[name]
+                if not reached:
+                    assert bodies == done
+                elif name == "take":
+                    assert bodies == ["first"]
+                else:
+                    assert bodies in (["first"], done)
+                await store.ack("a", [message.id for message in await store.peek("a", taken=True)])
+            return nth
+
+    assert asyncio.run(run()) > 2
+
+
+def test_posts_that_wait_for_the_disk_tie_up_no_worker(store_path: str) -> None:
+    """G2: many posts wait for one sync while reads go on; each is acknowledged after it."""
+    disk = threading.Semaphore(0)
+    slow = False
+
+    def wait_for_disk(name: str, args: tuple[Any, ...]) -> None:
+        if name == "fdatasync" and slow:
+            disk.acquire()
+
+    async def run() -> None:
+        nonlocal slow
+        fs = RuledFileSystem(wait_for_disk)
+        async with AsyncSessionStore.open(store_path, fs=fs, checkpoint_interval=3600) as store:
+            await store.put("a", {})
+            slow = True
+            posts = [asyncio.create_task(store.post("a", number)) for number in range(20)]
+            while len(await store.peek("a")) < 20:
+                await asyncio.sleep(0.001)
+            assert not any(post.done() for post in posts)
+            disk.release(2)
+            await asyncio.gather(*posts)
+            slow = False
+
+    asyncio.run(run())
