@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from math import log10
 from pathlib import Path
@@ -48,15 +48,13 @@ def draw(results: Results, directory: Path) -> list[Path]:
             figure = plot(results, plt)
         if figure is None:
             continue
-        figure.suptitle(_TITLES[name], x=0.012, ha="left", weight="bold")
-        # Below everything else; the figure grows by it when it is saved.
-        figure.text(0.99, -0.05, _origin(results), ha="right", va="top", fontsize=7, color="#777777")
+        figure.supxlabel(_origin(results), x=0.99, ha="right", fontsize=7, color="#777777")
         directory.mkdir(parents=True, exist_ok=True)
         for ending in ("png", "svg"):
             path = directory / f"{name}.{ending}"
             # No date inside, so that the same figures make the same file.
             metadata = {"Date": None} if ending == "svg" else {}
-            figure.savefig(path, metadata=metadata, bbox_inches="tight", pad_inches=0.08)
+            figure.savefig(path, metadata=metadata)
             found.append(path)
         plt.close(figure)
     return found
@@ -123,7 +121,7 @@ def _throughput(results: Results, plt: Any) -> Any:
         axes.set_title(f"{durability} durability")
         axes.set_xlabel("writing processes")
     both[0].set_ylabel("updates a second, all writers")
-    _legend_below(figure, both)
+    _legend_above(figure, both, _TITLES["throughput"])
     return figure
 
 
@@ -151,7 +149,7 @@ def _latency(results: Results, plt: Any) -> Any:
         )
         axes.set_title(f"{row['durability']} durability")
     several[0][0].set_ylabel("latency of one update")
-    _legend_below(figure, several[0])
+    _legend_above(figure, several[0], _TITLES["latency"])
     return figure
 
 
@@ -186,7 +184,7 @@ def _sizes(results: Results, plt: Any) -> Any:
         axes.set_title(words)
         axes.set_xlabel("sessions in the store")
     both[0].set_ylabel("median")
-    _legend_below(figure, both)
+    _legend_above(figure, both, _TITLES["sizes"])
     return figure
 
 
@@ -216,16 +214,30 @@ def _written(results: Results, plt: Any) -> Any:
     axes.set_xlabel("bytes given to write calls")
     words = ("one field changed, same length", "one field changed, another length", "the same value again")
     shades = [plt.Rectangle((0, 0), 1, 1, color="#444444", alpha=alpha) for alpha in (1.0, 0.6, 0.25)]
-    figure.legend(shades, words, loc="outside lower center", ncols=3, fontsize=9)
+    _legend(figure, shades, words, _TITLES["written"])
     return figure
 
 
-def _legend_below(figure: Any, axes: Any) -> None:
+def _legend_above(figure: Any, axes: Any, words: str) -> None:
     handles: dict[str, Any] = {}
     for one in axes:
         for handle, label in zip(*one.get_legend_handles_labels(), strict=True):
             handles.setdefault(label, handle)
-    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=len(handles), fontsize=9)
+    _legend(figure, list(handles.values()), list(handles), words)
+
+
+def _legend(figure: Any, handles: Sequence[Any], labels: Sequence[str], words: str) -> None:
+    """The legend above everything, the figure's title over it: two texts of their own would overlap."""
+    figure.legend(
+        handles,
+        labels,
+        loc="outside upper left",
+        ncols=len(labels),
+        fontsize=9,
+        title=words,
+        alignment="left",
+        title_fontproperties={"weight": "bold", "size": 12},
+    )
 
 
 def _thousands(value: float, _: object) -> str:
