@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from harness.watched import WatchedFs
 
-from sessiondir import UNSET, InvalidKey, SessionStore, jsjson
+from sessiondir import UNSET, AsyncSessionStore, InvalidKey, SessionStore, jsjson
 from sessiondir.sessions import (
     acp_data,
     normal_entries,
@@ -57,7 +57,7 @@ def store(store_path: str) -> Any:
         yield opened
 
 
-@pytest.fixture(params=["sync", "async"])
+@pytest.fixture(params=["sync", "async", "AsyncSessionStore"])
 def run(request: pytest.FixtureRequest) -> Any:
     """``run(function, store, ...)`` on the store itself, and on one whose calls are coroutines."""
 
@@ -66,9 +66,12 @@ def run(request: pytest.FixtureRequest) -> Any:
             return function(store, *args, **kwargs)
 
         async def later() -> Any:
-            result = function(Later(store), *args, **kwargs)
-            assert isinstance(result, Awaitable)
-            return await result
+            if request.param == "async":
+                result = function(Later(store), *args, **kwargs)
+                assert isinstance(result, Awaitable)
+                return await result
+            async with AsyncSessionStore.open(store.path, keys="lowercase") as asynchronous:
+                return await function(asynchronous, *args, **kwargs)
 
         return asyncio.run(later())
 
