@@ -29,7 +29,8 @@ class _Mine(threading.local):
 
 
 _mine = _Mine()
-_large = threading.Lock()
+_large = threading.RLock()
+"""Reentrant: a signal handler may use a store in the middle of a step."""
 
 
 def step(work: Callable[[A], T], value: A, size: int) -> T:
@@ -56,7 +57,7 @@ def offer_with(offer: Callable[[], None]) -> None:
 
 def _after_fork_in_child() -> None:
     global _large  # noqa: PLW0603 - another thread may have held it at the fork
-    _large = threading.Lock()
+    _large = threading.RLock()
 
 
 if hasattr(os, "register_at_fork"):
