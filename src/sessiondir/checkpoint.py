@@ -19,6 +19,7 @@ A full disk stops the checkpoint, not the store.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from dataclasses import replace
 
@@ -239,8 +240,10 @@ class Checkpointer:
                 self._write_state(base, new, new.start)
                 self._remove_finished(header.generation)
         except DurabilityUnknown:
-            # Others may have gone on to the new journal already: let the state file name it.
-            self._write_state(base, new, new.start)
+            # Others may have gone on to the new journal already: let the state file name it. If that
+            # fails, too, opening follows the old journal; the failed sync is what has to be told.
+            with contextlib.suppress(StoreError, OSError):
+                self._write_state(base, new, new.start)
             raise
         finally:
             new.close()

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dis
 import functools
+import gc
 import sys
 from types import CodeType, FrameType, TracebackType
 from typing import Any
@@ -43,6 +44,8 @@ class Interruption:
 
     def __enter__(self) -> Interruption:
         self._before = sys.gettrace()
+        # What a garbage collection runs, finalisers and callbacks of other tools, is no moment of the call.
+        gc.disable()
         sys.settrace(self._begin_frame)
         return self
 
@@ -50,6 +53,7 @@ class Interruption:
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> bool:
         sys.settrace(self._before)
+        gc.enable()
         self.error = exc
         expected = (self._error, StoreError)
         if self.where.startswith("threading.py"):
