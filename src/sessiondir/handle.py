@@ -242,8 +242,11 @@ class StoreHandle:
         core = self._core or self._reading()
         if core is not None:
             return core.ref(key).key
-        rule: KeyRule = "lowercase" if self._unmigrated.exists() else self._keys or "exact"
-        return layout.normalise_key(key, rule)
+        return layout.normalise_key(key, self._new_rule())
+
+    def _new_rule(self) -> KeyRule:
+        """The key rule of a store that is not there yet: a legacy file decides it, else the caller."""
+        return "lowercase" if self._unmigrated.exists() else self._keys or "exact"
 
 
 def _check_options(durability: object, lock_timeout: object, interval: object, keys: object) -> None:

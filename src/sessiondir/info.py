@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from sessiondir import layout, quarantine
 from sessiondir.core import Core
-from sessiondir.model import StoreInfo
+from sessiondir.model import KeyRule, StoreInfo
 from sessiondir.snapshot import all_keys
 from sessiondir.state import read_state
 from sessiondir.unmigrated import Unmigrated
 
 
-def describe(core: Core | None, path: str, unmigrated: Unmigrated) -> StoreInfo:
-    """Versions, counts and sizes; O(sessions)."""
+def describe(core: Core | None, path: str, unmigrated: Unmigrated, new_rule: KeyRule) -> StoreInfo:
+    """Versions, counts and sizes; O(sessions). ``new_rule`` is what a store that is made now will have."""
     if core is None:
         documents = unmigrated.documents()
         size = sum(doc.size for doc in documents.values())
-        rule = "lowercase" if unmigrated.exists() else "exact"
-        return StoreInfo(path, "", 0, unmigrated.version(), 0, rule, len(documents), size, "", 0, 0)  # type: ignore[arg-type]
+        return StoreInfo(path, "", 0, unmigrated.version(), 0, new_rule, len(documents), size, "", 0, 0)
     view = core.view
     with view.mutex:
         view.catch_up()

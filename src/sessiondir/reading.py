@@ -152,7 +152,7 @@ class StoreReader(StoreHandle):
     def info(self) -> StoreInfo:
         """Versions, counts and sizes; O(sessions)."""
         with translated(self.path, "read"):
-            return describe(self._reading(), self.path, self._unmigrated)
+            return describe(self._reading(), self.path, self._unmigrated, self._new_rule())
 
     def check(self) -> builtins.list[Finding]:
         """Verify everything on disk and tell what was found; changes nothing. O(bytes stored)."""

@@ -16,7 +16,7 @@ from support.processes import run_python
 from support.seams import RuledFileSystem
 from support.soundness import leaked, loose_modes, open_descriptors
 
-from sessiondir import InvalidOption, StoreClosed, registry
+from sessiondir import InvalidOption, SessionStore, StoreClosed, registry
 
 CALLS: dict[str, Callable[[Any], Any]] = {
     "get": lambda store: store.get("a"),
@@ -215,6 +215,15 @@ def test_a_key_rule_that_is_not_the_stores_is_refused(open_store: Opener) -> Non
     with pytest.raises(InvalidOption):
         open_store(keys="exact")
     assert open_store(keys="lowercase").info().key_rule == open_store().info().key_rule == "lowercase"
+
+
+def test_info_tells_the_key_rule_of_a_store_not_made_yet(store_path: str) -> None:
+    """What a handle was opened with is what the store will have."""
+    with SessionStore.open(store_path, keys="lowercase") as store:
+        assert store.info().key_rule == "lowercase"
+        store.put("A", {})
+        assert store.info().key_rule == "lowercase"
+        assert store.keys() == ["a"]
 
 
 def test_info_tells_the_facts(open_directory: Opener, store_path: str) -> None:
