@@ -10,18 +10,22 @@ call, which the signal interrupts, is what ``InterruptedCalls`` is for.
 
 from __future__ import annotations
 
+import contextlib
 import dis
 import functools
 import gc
+import os
 import sys
+import threading
 from types import CodeType, FrameType, TracebackType
 from typing import Any
 
-from harness import watched
+import sessiondir
 from harness.watched import QuickFs
 from sessiondir.errors import StoreError
 
-_OUTSIDE = (__file__, watched.__file__)
+_PACKAGE = os.path.dirname(sessiondir.__file__) + os.sep
+_LIBRARY = frozenset((contextlib.__file__, threading.__file__))
 
 
 class Interrupt(BaseException):
@@ -43,9 +47,10 @@ class Interruption:
         self.error: BaseException | None = None
 
     def __enter__(self) -> Interruption:
+        self._caller = sys._getframe(1).f_code.co_filename
+        self._collecting = gc.isenabled()
+        gc.disable()  # what a collection calls is no part of the call, and must not be interrupted
         self._before = sys.gettrace()
-        # What a garbage collection runs, finalisers and callbacks of other tools, is no moment of the call.
-        gc.disable()
         sys.settrace(self._begin_frame)
         return self
 
@@ -53,7 +58,8 @@ class Interruption:
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> bool:
         sys.settrace(self._before)
-        gc.enable()
+        if self._collecting:
+            gc.enable()
         self.error = exc
         expected = (self._error, StoreError)
         if self.where.startswith("threading.py"):
@@ -61,7 +67,9 @@ class Interruption:
         return self.reached and isinstance(exc, expected)
 
     def _begin_frame(self, frame: FrameType, event: str, arg: Any) -> Any:
-        if frame.f_code.co_filename in _OUTSIDE or _in_finaliser(frame):
+        name = frame.f_code.co_filename
+        ours = name.startswith(_PACKAGE) or name in _LIBRARY or name == self._caller
+        if not ours or _in_finaliser(frame):
             return None
         frame.f_trace_opcodes = True
         frame.f_trace_lines = False
