@@ -4,8 +4,9 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 BENCH  := $(VENV)/.installed-bench
+FUZZ   := $(VENV)/.installed-fuzz
 
-.PHONY: demo test check bench bench-quick bench-docs stress clean
+.PHONY: demo test check bench bench-quick bench-docs stress fuzz clean
 
 demo: $(STAMP)
 	$(BIN)/sessiondir demo
@@ -33,6 +34,10 @@ SECONDS_EACH ?= 60
 stress: $(STAMP)
 	SESSIONDIR_STRESS_SECONDS=$(SECONDS_EACH) $(BIN)/python -m pytest -m stress -s --timeout 3600 $(ARGS)
 
+# Every parser under a coverage-guided fuzzer, SECONDS_EACH seconds each; ARGS names some of them.
+fuzz: $(FUZZ)
+	cd tests && ../$(BIN)/python -m fuzz $(SECONDS_EACH) $(ARGS)
+
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "sessiondir needs Python 3.11 or newer; set PYTHON=/path/to/python3.11"; exit 1; }
@@ -43,6 +48,10 @@ $(STAMP): pyproject.toml
 $(BENCH): $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
 	@touch $(BENCH)
+
+$(FUZZ): $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[fuzz]'
+	@touch $(FUZZ)
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -257,7 +257,9 @@ def _decode(data: bytes, kind: type[Any]) -> Any:
     except (msgspec.MsgspecError, ValueError, RecursionError) as exc:
         try:
             return msgspec.convert(_with_raw(codec.decode(data)), kind)
-        except (msgspec.MsgspecError, TypeError, AttributeError) as other:
+        except codec.DecodeError:
+            raise
+        except (msgspec.MsgspecError, TypeError, AttributeError, ValueError) as other:
             raise codec.DecodeError(str(exc)) from other
 
 

@@ -362,7 +362,11 @@ def compact(data: bytes) -> bytes:
     try:
         return msgspec.json.format(data, indent=-1)
     except (msgspec.MsgspecError, ValueError, RecursionError):
+        pass
+    try:
         return encode(decode(data))
+    except EncodeError as exc:
+        raise DecodeError(exc.reason) from exc
 
 
 def indent(data: bytes) -> bytes:

@@ -57,7 +57,8 @@ def write_temporary(fs: FileSystem, dir_fd: int, data: bytes, owner: tuple[int, 
 
 def sync_file(fs: FileSystem, dir_fd: int, name: str) -> None:
     """Make the bytes of ``name`` durable."""
-    fd = fs.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=dir_fd)
+    # O_NONBLOCK: a FIFO that somebody put in its place must not block us.
+    fd = fs.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=dir_fd)
     try:
         fs.fsync(fd)
     finally:

@@ -23,6 +23,7 @@ _NUMBER = re.compile(
     r"|(?P<word>Infinity|NaN))"
 )
 _WHOLE = re.compile("[0-9]+")
+_MOST_DIGITS: Final = 4200
 _ESCAPE_IN_NAME = re.compile(r"\\u([0-9a-fA-F]{4})")
 _PLAIN_TEXT = {'"': re.compile('[^"\\\\\n\r]*'), "'": re.compile("[^'\\\\\n\r]*")}
 _ESCAPES: Final = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
@@ -170,7 +171,9 @@ class _Reader:
             value = math.inf if match["word"] == "Infinity" else math.nan
         else:
             decimal = match["decimal"]
-            value = int(decimal) if _WHOLE.fullmatch(decimal) else float(decimal)
+            # Python refuses to read longer ones; as a double they are infinite.
+            whole = _WHOLE.fullmatch(decimal) and len(decimal) <= _MOST_DIGITS
+            value = int(decimal) if whole else float(decimal)
         return -value if match["sign"] == "-" else value
 
 

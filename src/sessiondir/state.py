@@ -102,7 +102,7 @@ def parse_state(data: bytes, path: str) -> State:
     found = value.get("layoutVersion")
     requires = value.get("requires", [])
     if not isinstance(found, int) or isinstance(found, bool) or found < 1:
-        raise _corrupt(path, f"layoutVersion is {found!r}")
+        raise _corrupt(path, f"layoutVersion is {found!r:.80}")
     if found > layout.LAYOUT_VERSION or requires != []:
         raise FormatTooNew(
             f"{path}: layout {found}, requires {requires!r}; this version reads layout "
@@ -113,17 +113,23 @@ def parse_state(data: bytes, path: str) -> State:
         )
     version = value.get("version")
     if not isinstance(version, int) or isinstance(version, bool) or version < 0:
-        raise _corrupt(path, f"version is {version!r}")
+        raise _corrupt(path, f"version is {version!r:.80}")
     journal, store_id = value.get("journal"), value.get("storeId")
     keys = value.get("keys", "lowercase")
     if keys not in ("lowercase", "exact"):
-        raise _corrupt(path, f"keys is {keys!r}")
+        raise _corrupt(path, f"keys is {keys!r:.80}")
     if journal is not None and (not isinstance(journal, str) or layout.journal_generation(journal) is None):
-        raise _corrupt(path, f"journal is {journal!r}")
+        raise _corrupt(path, f"journal is {journal!r:.80}")
     if store_id is not None and not isinstance(store_id, str):
-        raise _corrupt(path, f"storeId is {store_id!r}")
-    position, inode, unversioned = value.get("position"), value.get("inode"), value.get("unversioned")
+        raise _corrupt(path, f"storeId is {store_id!r:.80}")
+    extra = {name: item for name, item in value.items() if name not in _KNOWN}
     updated_at, migrated_from = value.get("updatedAt"), value.get("migratedFrom")
+    try:
+        # What is kept has to be written again, or no checkpoint would ever succeed.
+        codec.encode([extra, migrated_from])
+    except codec.EncodeError as exc:
+        raise _corrupt(path, f"it cannot be kept: {exc.reason}") from exc
+    position, inode, unversioned = value.get("position"), value.get("inode"), value.get("unversioned")
     return State(
         version=version,
         updated_at=int(updated_at) if isinstance(updated_at, (int, float)) else 0,
@@ -134,7 +140,7 @@ def parse_state(data: bytes, path: str) -> State:
         position=position if isinstance(position, int) else 0,
         inode=inode if isinstance(inode, str) else "",
         unversioned=unversioned if isinstance(unversioned, int) else None,
-        extra={name: item for name, item in value.items() if name not in _KNOWN},
+        extra=extra,
     )
 
 

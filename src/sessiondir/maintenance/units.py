@@ -24,6 +24,8 @@ _BYTES: Final[dict[str, int]] = {
 _PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)", re.ASCII)
 _DURATION = re.compile(rf"(?:{_PART.pattern})+\Z|([0-9]+(?:\.[0-9]+)?)\Z", re.ASCII)
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)([a-z]*)\Z", re.ASCII)
+_LONGEST_TEXT = 400
+"""A double written out in full has fewer characters; longer ones only cost time, up to minutes."""
 _LARGEST = 2**53 - 1
 """What a JavaScript number holds exactly; nobody means more."""
 
@@ -66,7 +68,8 @@ def _text_of(value: object) -> str | None:
         return format(Decimal(repr(value)), "f") if math.isfinite(value) else None
     if isinstance(value, int):
         return str(value) if abs(value) <= _LARGEST else None
-    return layout.js_trim(value).lower()
+    text = layout.js_trim(value).lower()
+    return text if len(text) <= _LONGEST_TEXT else None
 
 
 def _rounded(amount: Decimal, name: str, value: object) -> int:
