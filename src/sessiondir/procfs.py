@@ -83,8 +83,8 @@ def require_local(path: str, advice: str) -> None:
 def boot_id() -> str:
     """What tells this run of the machine from every other; empty where the system does not tell."""
     try:
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-            return file.read().strip()
+        with open("/proc/sys/kernel/random/boot_id", "rb") as file:
+            return file.read().strip().decode()
     except OSError:
         return ""
 
@@ -129,8 +129,8 @@ def is_running(pid: int, start: int | None, space: str) -> bool | None:
 def _status(pid: str) -> tuple[int, str, int] | None:
     """Number, state and start of a process; None if it cannot be told, ``FileNotFoundError`` if there is none."""
     try:
-        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
-            text = file.read()
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            text = file.read().decode(errors="replace")
     except (FileNotFoundError, ProcessLookupError):
         if pid != "self":
             raise FileNotFoundError(pid) from None
