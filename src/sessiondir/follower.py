@@ -195,8 +195,22 @@ class JournalFollower:
         self.dirty = {key: version for key, version in self.dirty.items() if version > state.version}
         if self.backlog_from < state.position <= self.end:
             self._drop_touched()
+            self._drop_levelled(state.position)
             self.backlog_from = state.position
             self._levels += 1
+
+    def _drop_levelled(self, position: int) -> None:
+        """Forget the noted places before ``position``, where a part of the backlog is given up.
+
+        What the backlog has done to a session since would be missing between them: where its
+        file is gone, with the deletion or the last message, they would bring it back.
+        """
+        for key, places in list(self.pending.items()):
+            left = [place for place in places if place[1] >= position]
+            if left:
+                self.pending[key] = left
+            else:
+                del self.pending[key]
 
     def _drop_touched(self) -> None:
         """Forget the cached documents that the backlog changes."""

@@ -44,6 +44,16 @@ def _full_sync(fd: int) -> None:
     fcntl.fcntl(fd, _FULL_SYNC)
 
 
+def _listdir(fd: int) -> list[str]:
+    # Not of ``fd`` itself: ``os.listdir`` reads at an offset that all users of a descriptor
+    # share, so of two threads that list it at once each would get a part of the names.
+    own = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=fd)
+    try:
+        return os.listdir(own)
+    finally:
+        os.close(own)
+
+
 class FileSystem:
     """The real file system."""
 
@@ -57,7 +67,7 @@ class FileSystem:
     realpath: Callable[..., str] = staticmethod(os.path.realpath)
     fchmod = staticmethod(os.fchmod)
     fchown = staticmethod(os.fchown)
-    listdir: Callable[[int], list[str]] = staticmethod(os.listdir)  # type: ignore[assignment]
+    listdir: Callable[[int], list[str]] = staticmethod(_listdir)
     mkdir = staticmethod(os.mkdir)
     rmdir = staticmethod(os.rmdir)
     rename = staticmethod(os.rename)

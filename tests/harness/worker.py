@@ -246,11 +246,23 @@ def maintenance(path: str, options: Options) -> None:
             say(round=True)
 
 
+def history(path: str, options: Options) -> None:
+    """Random operations for some seconds; what each of them saw goes to a file."""
+    from history import workload
+
+    with _open(path, options) as store:
+        say(ready=True)
+        sys.stdin.readline()
+        done = workload.record(store, options["name"], options["seed"], options["seconds"], options["threads"])
+    workload.write(options["out"], done)
+    say(done=len(done))
+
+
 _WORK: dict[str, Callable[[str, Options], None]] = {
     work.__name__: work
     for work in (
         increments, first_open, pairs, flushing, acknowledged, hold, stop_in_commit, parent, child,
-        poster, consumer, maintenance,
+        poster, consumer, maintenance, history,
     )
 }  # fmt: skip
 
