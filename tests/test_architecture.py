@@ -43,7 +43,7 @@ ORDER = [
     "sessions/keybuild", "sessions/canonical", "sessions/numbers", "sessions/acp", "sessions/lookup",
     "sessions/changes", "sessions/hot", "sessions/whole", "sessions/state",
     "sessions/summary", "sessions/recipients", "sessions/combined", "sessions/depth", "sessions/__init__",
-    "sessions", "installation", "targets",
+    "sessions", "configfile", "installation", "targets",
     "transcripts/names", "transcripts/records", "transcripts/lines", "transcripts/zstd", "transcripts/handle",
     "transcripts/reader", "transcripts/appending", "transcripts/archives", "transcripts/transcript",
     "transcripts/folder", "transcripts/messages", "transcripts/summary", "transcripts/__init__",
@@ -103,6 +103,7 @@ WRITING_CALLS = {
 }  # fmt: skip
 WRITES_NOTHING = {
     "view", "snapshot", "watch", "check", "deciding", "legacy", "inspection", "targets", "installation",
+    "configfile",
     "transaction", "changes", "info", "store", "codec", "layout",
     "transcripts/names", "transcripts/records", "transcripts/lines", "transcripts/reader",
     "transcripts/messages", "transcripts/summary",

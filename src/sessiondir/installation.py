@@ -7,8 +7,7 @@ The environment is handed in, never read here. What counts:
     OPENCLAW_CONFIG_PATH    the configuration; else openclaw.json, or an older name that exists
     OPENCLAW_TEST_FAST=1    older names of the state directory are not looked for
 
-Of the configuration (JSON5) only ``session.store`` and ``agents.list`` are looked at;
-includes and variables in it are not resolved.
+Of the configuration (see ``configfile``) only ``session.store`` and ``agents.list`` are looked at.
 """
 
 from __future__ import annotations
@@ -19,8 +18,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sessiondir import codec, json5, layout
-from sessiondir.errors import CorruptFile, storage_error
+from sessiondir import layout
+from sessiondir.configfile import corrupt_config, load_config, missing_variable
+from sessiondir.errors import CorruptFile
 from sessiondir.fs import SYSTEM_FS, FileSystem
 from sessiondir.sessions.ids import DEFAULT_AGENT, agent_id
 
@@ -28,7 +28,6 @@ AGENT_MARK: Final = "{agentId}"
 _STATE_NAMES: Final = (".openclaw", ".clawdbot", ".moldbot")
 _CONFIG_NAMES: Final = ("openclaw.json", "clawdbot.json", "moldbot.json")
 _UNSET: Final = ("", "undefined", "null")
-_CONFIG_BYTES: Final = 16 << 20
 
 
 def home_directory(env: Mapping[str, str]) -> str:
@@ -95,7 +94,7 @@ class Installation:
             else next((one for one in candidates if _exists(fs, one)), f"{state_dir}/{_CONFIG_NAMES[0]}")
         )
         try:
-            return cls(home, state_dir, read_config(path, fs))
+            return cls(home, state_dir, read_config(path, fs, env))
         except CorruptFile as exc:
             return cls(home, state_dir, Config(), exc)
 
@@ -124,34 +123,28 @@ def _exists(fs: FileSystem, path: str) -> bool:
     return True
 
 
-def read_config(path: str, fs: FileSystem = SYSTEM_FS) -> Config:
-    """What a configuration file says; the defaults if there is none.
+def read_config(path: str, fs: FileSystem = SYSTEM_FS, env: Mapping[str, str] | None = None) -> Config:
+    """What a configuration file says, with what it includes; the defaults if there is none.
 
-    Raises ``UnreadableFile``; ``CorruptFile`` if it is not a JSON5 object.
+    ``env`` is what variables in it stand for. Raises as ``configfile.load_config``.
     """
-    try:
-        fd = fs.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        try:
-            data = fs.read_all(fd, _CONFIG_BYTES)
-        finally:
-            fs.close(fd)
-    except (FileNotFoundError, NotADirectoryError):
+    value = load_config(path, env or {}, fs)
+    if value is None:
         return Config()
-    except OverflowError as exc:
-        raise _corrupt(path, f"{exc.args[0]} bytes, the limit is {_CONFIG_BYTES}") from exc
-    except OSError as exc:
-        raise storage_error(exc, path, "read") from exc
-    try:
-        value = json5.decode(data.decode())
-    except (codec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-        raise _corrupt(path, f"not JSON5 ({exc})") from exc
-    if not isinstance(value, dict):
-        raise _corrupt(path, "not an object")
-    return _config(value)
+    config = _config(value)
+    for text in (config.store or "", *_agent_names(value)):
+        name = missing_variable(text)
+        if name is not None:
+            raise corrupt_config(path, f"{text!r} needs the variable {name}, which is not set")
+    return config
 
 
-def _corrupt(path: str, reason: str) -> CorruptFile:
-    return CorruptFile(f"{path}: {reason}; it was not used, mend it or name a store", path=path, reason=reason)
+def _agent_names(value: dict[str, Any]) -> list[str]:
+    """The ids in ``agents.list`` as they are written."""
+    agents = value.get("agents")
+    listed = agents.get("list") if isinstance(agents, dict) else None
+    ids = [one.get("id") for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
+    return [name if isinstance(name, str) else "" for name in ids]
 
 
 def _config(value: dict[str, Any]) -> Config:

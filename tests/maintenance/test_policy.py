@@ -133,7 +133,7 @@ def test_a_legacy_file_is_read_forgivingly(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "problems"),
-    [("{}", 0), ("{session: null}", 0), ("[]", 2), ("{session: 1}", 1), ("", 1), ("{", 1), ("\0", 1),
+    [("{}", 0), ("{session: null}", 0), ("[]", 1), ("{session: 1}", 1), ("", 1), ("{", 1), ("\0", 1),
      ("{session: {maintenance: {highWaterBytes: 1}}}", 1), ("{cron: {sessionRetention: false}}", 0)],
 )  # fmt: skip
 def test_odd_files_give_the_defaults(tmp_path: Path, text: str, problems: int) -> None:
@@ -185,3 +185,14 @@ def test_durations_for_people(ms: float, text: str) -> None:
 def test_sizes_for_people(size: int, text: str) -> None:
     """In the units that the settings count in."""
     assert size_text(size) == text
+
+
+def test_included_files_and_variables_count(tmp_path: Path) -> None:
+    """As where stores are looked for: settings may stand in a file that is included."""
+    (tmp_path / "more.json5").write_text("{session: {maintenance: {maxEntries: 7, pruneAfter: '${AGE}'}}}")
+    path = tmp_path / "openclaw.json"
+    path.write_text("{$include: './more.json5', session: {maintenance: {mode: 'enforce'}}}")
+    reading = read_config(str(path), env={"AGE": "3d"})
+    assert (reading.policy.max_entries, reading.policy.mode, reading.problems) == (7, "enforce", ())
+    assert reading.policy.prune_after_ms == 3 * DAY
+    assert "pruneAfter" in read_config(str(path)).problems[0]

@@ -119,3 +119,59 @@ def test_store_paths(tmp_path: Path) -> None:
     assert here.store_path("A b") == f"{tmp_path}/.openclaw/agents/a-b/sessions/sessions.json"
     assert here.store_path("X", "~/{agentId}/s-{agentId}.json") == f"{tmp_path}/x/s-x.json"
     assert here.store_path("x", "/one.json") == "/one.json"
+
+
+def test_included_files_count(tmp_path: Path) -> None:
+    """Objects are merged, lists joined, what stands beside the include comes last; names are relative."""
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts" / "store.json5").write_text(
+        "{session: {store: '/old/{agentId}.json', $include: './deep.json5'}}"
+    )
+    (tmp_path / "parts" / "deep.json5").write_text("{store: '/deep.json', maintenance: {mode: 'warn'}}")
+    (tmp_path / "agents.json5").write_text("{agents: {list: [{id: 'a'}]}}")
+    path = tmp_path / "openclaw.json"
+    path.write_text(
+        "{$include: ['parts/store.json5', 'agents.json5'], agents: {list: [{id: 'b', default: true}]}}"
+    )
+    assert read_config(str(path)) == Config("/old/{agentId}.json", ("a", "b"), "b")
+    path.write_text("{$include: 'parts/store.json5', session: {store: '/own.json'}}")
+    assert read_config(str(path)) == Config("/own.json")
+
+
+@pytest.mark.parametrize(
+    ("files", "reason"),
+    [
+        ({"openclaw.json": "{$include: 'none.json'}"}, "which is not there"),
+        ({"openclaw.json": "{$include: 'a.json'}", "a.json": "{$include: 'openclaw.json'}"}, "includes itself"),
+        ({"openclaw.json": "{$include: 'a.json'}", "a.json": "[1]"}, "not an object"),
+        ({"openclaw.json": "{$include: 'a.json'}", "a.json": "{"}, "not JSON5"),
+        ({"openclaw.json": "{$include: 7}"}, "names files, not int"),
+        ({f"{n}.json": f"{{$include: '{n + 1}.json'}}" for n in range(20)}, "levels deep"),
+        ({"openclaw.json": f"{{$include: {['a.json'] * 300}}}", "a.json": "{}"}, "files are included"),
+    ],
+)
+def test_includes_that_cannot_be_used(tmp_path: Path, files: dict[str, str], reason: str) -> None:
+    """Each is a problem that names the file; nothing is guessed, and nothing goes on for ever."""
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    path = tmp_path / ("openclaw.json" if "openclaw.json" in files else "0.json")
+    here = Installation.find({"HOME": str(tmp_path), "OPENCLAW_CONFIG_PATH": str(path)})
+    assert here.problem is not None
+    assert reason in here.problem.reason
+    assert here.config == Config()
+
+
+def test_variables_in_the_configuration(tmp_path: Path) -> None:
+    """Those that say where stores are must be set; others, such as keys of services, are no matter."""
+    path = tmp_path / ".openclaw" / "openclaw.json"
+    path.parent.mkdir()
+    path.write_text("{session: {store: '${DATA}/{agentId}/s.json'}, models: {key: '${SERVICE_KEY}'}}")
+    assert find(tmp_path, DATA="/data").config == Config("/data/{agentId}/s.json")
+    problem = find(tmp_path).problem
+    assert problem is not None
+    assert "the variable DATA, which is not set" in problem.reason
+    path.write_text("{session: {store: '/x/$${lower}/${lower}'}}")
+    assert find(tmp_path).config == Config("/x/$${lower}/${lower}")
+    path.write_text("{agents: {list: [{id: '${WHO}'}]}}")
+    assert find(tmp_path, WHO="me").config.agents == ("me",)
+    assert find(tmp_path).problem is not None

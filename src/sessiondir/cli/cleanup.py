@@ -128,7 +128,7 @@ def _policy(given: dict[str, Any]) -> Policy:
 
     settings: dict[str, Any] = {}
     if given["config"] is not None:
-        reading = read_config(given["config"])
+        reading = read_config(given["config"], env=os.environ)
         for problem in reading.problems:
             output.warn(problem)
         settings = reading.settings

@@ -211,7 +211,7 @@ def _tell_inspections(chosen: Chosen, found: list[Inspection | StoreError], *, a
         output.print_table(_COLUMNS, rows)
     for target, one in zip(chosen, found, strict=True):
         for text in (str(one),) if isinstance(one, StoreError) else one.warnings:
-            output.warn(f"{target.path}: {text}")
+            output.warn(text if text.startswith(target.path) else f"{target.path}: {text}")
     counts = ", ".join(f"{status} {count}" for status, count in statuses.items())
     output.note(f"{counts or 'no stores'}; nothing was written")
 
@@ -268,8 +268,9 @@ def _tell_report(chosen: Chosen, report: MigrationReport, *, as_json: bool) -> N
     if rows:
         output.print_table(_COLUMNS, rows)
     for result in report.results:
-        for text in result.warnings:
-            output.warn(f"{result.path}: {text}")
+        # The table says it of empty stores and of those left alone, at every start again.
+        for text in result.warnings if result.outcome not in ("skipped_empty", "rolled_back") else ():
+            output.warn(text if text.startswith(result.path) else f"{result.path}: {text}")
     counts = ", ".join(f"{outcome} {count}" for outcome, count in report.counts.items() if count)
     output.note(counts or "no stores")
 

@@ -5,16 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
-from sessiondir import codec, json5
-from sessiondir.directory import StoreDirectory
-from sessiondir.errors import CorruptFile, InvalidOption, InvalidPath, UnreadableFile, translated
+from sessiondir.configfile import load_config
+from sessiondir.errors import CorruptFile, InvalidOption, InvalidPath, UnreadableFile
 from sessiondir.fs import SYSTEM_FS, FileSystem
 from sessiondir.maintenance.policy import NAMES, Policy
 from sessiondir.maintenance.units import is_unset
-
-_LIMIT: Final = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,31 +26,24 @@ class ConfigReading:
     settings: dict[str, Any] = field(default_factory=dict)
 
 
-def read_config(path: str, *, fs: FileSystem = SYSTEM_FS) -> ConfigReading:
-    """The policy of a legacy configuration file (JSON5), such as ``openclaw.json``.
+def read_config(path: str, *, env: Mapping[str, str] | None = None, fs: FileSystem = SYSTEM_FS) -> ConfigReading:
+    """The policy of a legacy configuration file (JSON5), such as ``openclaw.json``, with what it includes.
+
+    ``env`` is what variables in it stand for; none are set if it is left out.
 
     Taken are ``session.maintenance`` and, if it is there, ``cron.sessionRetention``. As the
     legacy program does, what is missing or cannot be understood takes its default, and a file
     that cannot be read counts as empty; but everything that was not used is in ``problems``.
     Nothing raises but ``InvalidPath`` for a path that is no text.
     """
-    folder, name = os.path.split(os.path.abspath(os.path.expanduser(path)))
-    if not isinstance(name, str) or not name or "\0" in folder + name:
+    if not isinstance(path, str) or not path or "\0" in path:
         raise InvalidPath("the path of a configuration file must be text", path=repr(path))
     try:
-        with translated(path, "read"):
-            directory = StoreDirectory(fs, folder, follow=True)
-            try:
-                data = directory.read_file(name, _LIMIT)
-            finally:
-                directory.close()
-        value = json5.decode(data.decode())
-    except FileNotFoundError:
-        return ConfigReading(Policy(), (f"{path}: there is no such file; the defaults are used",))
+        value = load_config(os.path.expanduser(path), env or {}, fs)
     except (CorruptFile, UnreadableFile) as exc:
         return ConfigReading(Policy(), (f"{exc}; the defaults are used",))
-    except (codec.DecodeError, UnicodeDecodeError) as exc:
-        return ConfigReading(Policy(), (f"{path}: not JSON5 ({exc}); the defaults are used",))
+    if value is None:
+        return ConfigReading(Policy(), (f"{path}: there is no such file; the defaults are used",))
     return policy_in(value)
 
 
