@@ -7,6 +7,8 @@ The environment is handed in, never read here. What counts:
     OPENCLAW_CONFIG_PATH    the configuration; else openclaw.json, or an older name that exists
     OPENCLAW_TEST_FAST=1    older names of the state directory are not looked for
 
+If the second or third is not set, the same variable under the program's older names counts:
+``CLAWDBOT_STATE_DIR``, then ``MOLTBOT_STATE_DIR``; ``CLAWDBOT_CONFIG_PATH``, then ``MOLTBOT_CONFIG_PATH``.
 Of the configuration (see ``configfile``) only ``session.store`` and ``agents.list`` are looked at.
 """
 
@@ -25,8 +27,9 @@ from sessiondir.fs import SYSTEM_FS, FileSystem
 from sessiondir.sessions.ids import DEFAULT_AGENT, agent_id
 
 AGENT_MARK: Final = "{agentId}"
-_STATE_NAMES: Final = (".openclaw", ".clawdbot", ".moldbot")
-_CONFIG_NAMES: Final = ("openclaw.json", "clawdbot.json", "moldbot.json")
+_PREFIXES: Final = ("OPENCLAW", "CLAWDBOT", "MOLTBOT")
+_STATE_NAMES: Final = (".openclaw", ".clawdbot", ".moldbot", ".moltbot")
+_CONFIG_NAMES: Final = ("openclaw.json", "clawdbot.json", "moldbot.json", "moltbot.json")
 _UNSET: Final = ("", "undefined", "null")
 
 
@@ -49,6 +52,11 @@ def _system_home(env: Mapping[str, str]) -> str:
 def _value(env: Mapping[str, str], name: str) -> str:
     text = layout.js_trim(env.get(name, ""))
     return "" if text in _UNSET else text
+
+
+def _by_any_name(env: Mapping[str, str], name: str) -> str:
+    """A variable under the program's present name, else under an older one."""
+    return next((value for prefix in _PREFIXES if (value := _value(env, f"{prefix}_{name}"))), "")
 
 
 def _expand(path: str, home: str) -> str:
@@ -82,11 +90,11 @@ class Installation:
         understood, that is ``problem``.
         """
         home = home_directory(env)
-        named = _value(env, "OPENCLAW_STATE_DIR")
+        named = _by_any_name(env, "STATE_DIR")
         places = [os.path.abspath(_expand(named, home))] if named else [f"{home}/{name}" for name in _STATE_NAMES]
         looked_for = places[:1] if env.get("OPENCLAW_TEST_FAST") == "1" else places
         state_dir = next((place for place in looked_for if _exists(fs, place)), places[0])
-        own = _value(env, "OPENCLAW_CONFIG_PATH")
+        own = _by_any_name(env, "CONFIG_PATH")
         candidates = [f"{place}/{name}" for place in places for name in _CONFIG_NAMES]
         path = (
             os.path.abspath(_expand(own, home))

@@ -53,6 +53,21 @@ def test_state_directory(tmp_path: Path) -> None:
     assert find(tmp_path, OPENCLAW_STATE_DIR="~user/x").state_dir == f"{Path.cwd()}/~user/x"
 
 
+@pytest.mark.parametrize("name", ["STATE_DIR", "CONFIG_PATH"])
+def test_variables_under_older_names(tmp_path: Path, name: str) -> None:
+    """The present name, then the older ones, the latest of them last; a blank one counts as not set."""
+    for prefix in ("openclaw", "clawdbot", "moltbot"):
+        (tmp_path / prefix).mkdir()
+        (tmp_path / prefix / "openclaw.json").write_text(f"{{agents: {{list: [{{id: '{prefix}'}}]}}}}")
+    ending = "/openclaw.json" if name == "CONFIG_PATH" else ""
+    env = {f"{prefix}_{name}": f"~/{prefix.lower()}{ending}" for prefix in ("OPENCLAW", "CLAWDBOT", "MOLTBOT")}
+    assert find(tmp_path, **env).config.agents == ("openclaw",)
+    env[f"OPENCLAW_{name}"] = " "
+    assert find(tmp_path, **env).config.agents == ("clawdbot",)
+    del env[f"CLAWDBOT_{name}"]
+    assert find(tmp_path, **env).config.agents == ("moltbot",)
+
+
 def test_configuration_file(tmp_path: Path) -> None:
     """By variable, else the first name that exists, in the state directory or an older one."""
 
