@@ -6,8 +6,12 @@ What is newer in it is committed to the store; what may have been deleted there 
 * A session that the store does not have is taken in only if it cannot be one that was
   deleted. Three things have to hold: the file's entry is newer than the beginning of the
   journal, so that no earlier deletion was of it; the journal tells of no deletion; and it
-  was not in the file that the store was made from. The last is known while the journal
-  still reaches back to the migration, or by the backup of that file.
+  was in no legacy file that was taken over before, neither the one that the store was made
+  from nor a late one. The last is known while the journal still reaches back to the
+  migration, or by the backups of those files.
+
+What remains: a session that was begun and deleted in the store alone, its deletion no longer in
+the journal, comes back if the old program begins one of the same key *afterwards*.
 
 Whatever stays out is named in a warning, and its bytes stay in the file's backup.
 
@@ -189,18 +193,17 @@ class _Merging:
         return deleted, header.at_ms, header.generation == 1 and (migrated or header.base == 0)
 
     def _read_originals(self) -> frozenset[str] | None:
-        """The keys in the file that the store was made from, by its backup; None if that is not there."""
+        """The keys in the files that were taken over, by their backups; None if the first one's is not there."""
         place = self._place
         state = place.store_state()
         origin = state.migrated_from if state is not None else None
         if origin is None:
             return None
         limits = Limits(legacy_bytes=1 << 62, entry_bytes=1 << 40)
+        keys: set[str] = set()
+        complete = False
         for name in place.backups():
-            status = place.status(name)
-            if status is None or status.st_size != origin.get("bytes"):
-                continue
             found = index_legacy(place.fs, f"{place.path}/{name}", limits)
-            if found.sha256 == origin.get("sha256"):
-                return frozenset(found.sessions)
-        return None
+            keys.update(found.sessions)
+            complete |= (found.size, found.sha256) == (origin.get("bytes"), origin.get("sha256"))
+        return frozenset(keys) if complete else None

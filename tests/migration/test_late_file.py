@@ -108,6 +108,22 @@ def test_a_deleted_session_never_comes_back(store: Path, rotated: bool) -> None:
     assert backup.keys() == {*BASE, "own"}
 
 
+@pytest.mark.parametrize("rotated", [False, True], ids=["in the journal", "forgotten by the journal"])
+def test_a_session_that_came_late_and_was_deleted_stays_away(store: Path, rotated: bool) -> None:
+    """The old program still has it and makes it newer, but an earlier late file tells that it was here once."""
+    late(store, BASE | {"begun": {"sessionId": "new", "updatedAt": now_ms() + 5}})
+    assert migration.migrate(store).migrated_count == 1
+    with SessionStore.open(store) as handle:
+        handle.delete("begun")
+    if rotated:
+        rotate(store)
+    late(store, BASE | {"begun": {"sessionId": "new", "updatedAt": now_ms() + 5000}})
+    result = migration.migrate(store)
+    assert result.migrated_count == 0
+    assert "'begun'" in result.warnings[-1]
+    assert sessions(store) == BASE
+
+
 @pytest.mark.parametrize("rotated", [False, True], ids=["same journal", "new journal"])
 def test_a_session_that_the_old_program_began_is_taken_in(store: Path, rotated: bool) -> None:
     """It was not in the original and is newer than the journal, so it cannot be a deleted one."""
