@@ -23,7 +23,7 @@ ORDER = [
     # the only system calls; time; every exception
     "fs", "clock", "errors", "procfs", "mutex", "steps",
     # pure: bytes to values, keys to names
-    "codec", "jsjson", "terms", "aside", "model", "layout", "json5", "members",
+    "pieces", "codec", "jsjson", "terms", "aside", "model", "layout", "json5", "members",
     # directories and durable writes
     "durable", "directory", "quarantine",
     # one on-disk thing each

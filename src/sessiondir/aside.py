@@ -182,13 +182,13 @@ def _changed_lease(lease: LeaseRecord | None, op: LeaseChange, version: int) -> 
 # -- as JSON ------------------------------------------------------------------------------
 
 
-def encode_aside(aside: Aside) -> list[bytes]:
-    """The members of a session file that hold it, each ``"name":value``."""
+def encode_aside(aside: Aside) -> list[tuple[str, bytes]]:
+    """The members of a session file that hold it: name and JSON text."""
     members = []
     if aside.lease is not None:
-        members.append(b'"lease":' + _encode(aside.lease))
+        members.append(("lease", _encode(aside.lease)))
     if aside.messages or aside.done:
-        members.append(b'"inbox":' + _encode(_Inbox(list(aside.messages), list(aside.done))))
+        members.append(("inbox", _encode(_Inbox(list(aside.messages), list(aside.done)))))
     return members
 
 

@@ -15,12 +15,12 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NoReturn
 
 import msgspec
 
-from sessiondir import steps
+from sessiondir import pieces, steps
 
 Fields = dict[str, Any]
 """Field name to scalar, or to the compact JSON (``bytes``) of an array or object."""
@@ -37,7 +37,6 @@ _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder()
 _Raw = msgspec.Raw
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_items = msgspec.json.Decoder(list[msgspec.Raw])
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _CONTAINERS = frozenset((dict, list))
 _PLAIN_SCALARS = frozenset((str, bool, type(None)))
@@ -65,43 +64,11 @@ def decode(data: bytes) -> Any:
 
 
 def decode_in_steps(data: bytes) -> Any:
-    """As ``decode``; large arrays and objects are parsed piece by piece (see ``steps``)."""
-    size = len(data)
-    if size <= steps.LARGE_BYTES:
-        return decode(data)
+    """As ``decode``; large arrays and objects are parsed piece by piece (see ``pieces``)."""
     try:
-        if data[:1] == b"[":
-            return _decode_pieces(steps.step(_items.decode, data, size))
-        if data[:1] == b"{":
-            members = steps.step(_members.decode, data, size)
-            return dict(zip(members, _decode_pieces(list(members.values())), strict=True))
+        return pieces.decode(data, decode)
     except (msgspec.MsgspecError, ValueError, RecursionError):
-        pass  # told, or read more tolerantly, here
-    return steps.step(decode, data, size)
-
-
-def _decode_pieces(pieces: list[msgspec.Raw]) -> list[Any]:
-    """Parse each of these, as many in one step as make up a step's worth of bytes."""
-    values: list[Any] = []
-    some: list[bytes] = []
-    size = 0
-    for raw in pieces:
-        data = bytes(raw)
-        if len(data) > steps.LARGE_BYTES:
-            values += steps.step(_decode_all, some, size)
-            values.append(decode_in_steps(data))
-            some, size = [], 0
-            continue
-        some.append(data)
-        size += len(data)
-        if size > steps.LARGE_BYTES:
-            values += steps.step(_decode_all, some, size)
-            some, size = [], 0
-    return values + _decode_all(some)
-
-
-def _decode_all(texts: list[bytes]) -> list[Any]:
-    return [decode(data) for data in texts]
+        return steps.step(decode, data, len(data))  # told, or read more tolerantly, here
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -129,28 +96,28 @@ def _decode_tolerantly(data: bytes) -> Any:
 def encode(value: Any, where: str = "") -> bytes:
     """Compact JSON text that reads back equal to ``value``. Raises ``EncodeError``."""
     try:
+        if type(value) in _CONTAINERS and pieces.may_be_large(value):
+            return pieces.join(pieces.encode(value, _require_same))
         data = _encoder.encode(value)
-        size = len(data)
-        steps.give_way(size)
-        plain = decode_in_steps(data)
-        if steps.step(_are_equal, (plain, value), size) and not _is_too_deep(plain, data):
-            steps.give_way(size)
-            return data
+        _require_same(value, data, 0)
+        return data
     except (msgspec.MsgspecError, TypeError, ValueError, RecursionError):
-        pass
-    return _encode_plain(to_plain(value, where))
+        return _encode_plain(to_plain(value, where))
 
 
-def _are_equal(pair: tuple[Any, Any]) -> bool:
-    return bool(pair[0] == pair[1])
+def _require_same(value: Any, data: bytes, depth: int) -> None:
+    """``ValueError`` if ``data``, to stand ``depth`` levels deep, does not read back equal or is too deep."""
+    plain = decode(data)
+    if plain != value or _is_too_deep(plain, data, MAX_SAFE_DEPTH - depth):
+        raise ValueError("not plain JSON")
 
 
-def _is_too_deep(plain: Any, data: bytes) -> bool:
-    """Whether a parsed value nests deeper than ``MAX_SAFE_DEPTH``; cheap if ``data`` has few brackets."""
-    if data.count(b"[") + data.count(b"{") <= MAX_SAFE_DEPTH:
+def _is_too_deep(plain: Any, data: bytes, levels: int) -> bool:
+    """Whether a parsed value nests deeper than ``levels``; cheap if ``data`` has few brackets."""
+    if data.count(b"[") + data.count(b"{") <= levels:
         return False
     level = [plain]
-    for _ in range(MAX_SAFE_DEPTH):
+    for _ in range(levels):
         level = [
             inner
             for outer in level
@@ -231,19 +198,27 @@ def to_fields(entry: Mapping[str, Any]) -> Fields:
 
 def _is_encoded(value: Any, stored: bytes) -> bool:
     """Whether ``value`` is certainly what ``stored`` is the JSON of."""
-    if type(value) is not dict and type(value) is not list:
+    if type(value) not in _CONTAINERS:
         return False
     try:
-        return steps.step(_encoder.encode, value, len(stored)) == stored
+        if len(stored) > steps.LARGE_BYTES:
+            return pieces.is_encoded(value, stored)
+        return _encoder.encode(value) == stored
     except (msgspec.MsgspecError, TypeError, ValueError, RecursionError):
         return False
 
 
 def _same_json(left: bytes, right: bytes) -> bool:
-    """Whether two JSON texts are the same value: the order of members carries no meaning."""
+    """Whether two JSON texts, both written here, are the same value: the order of members carries no meaning."""
+    if len(left) > steps.LARGE_BYTES and len(left) != len(right):
+        return False  # another order is as long
     values = decode_in_steps(left), decode_in_steps(right)
     # Values that differ do so here; the slow comparison minds the types of those that do not.
     return steps.step(_are_equal, values, len(left)) and _same_value(*values)
+
+
+def _are_equal(pair: tuple[Any, Any]) -> bool:
+    return bool(pair[0] == pair[1])
 
 
 def _same_value(left: Any, right: Any) -> bool:
@@ -279,17 +254,6 @@ def difference(fields: Fields, entry: Mapping[str, Any]) -> tuple[Fields, tuple[
     return set_, tuple(name for name in fields if name not in entry)
 
 
-def copy(value: Any, size: int) -> Any:
-    """A copy of a parsed JSON value of ``size`` bytes that shares nothing that can be changed."""
-    if size <= steps.LARGE_BYTES or type(value) is not list:
-        return steps.step(msgspec.to_builtins, value, size)
-    count = max(1, len(value) * steps.LARGE_BYTES // size)
-    copied: list[Any] = []
-    for at in range(0, len(value), count):
-        copied += steps.step(msgspec.to_builtins, value[at : at + count], steps.LARGE_BYTES + 1)
-    return copied
-
-
 def weight(value: Any) -> int:
     """Roughly the memory of a field's value, in bytes; at least a sixth of its JSON. Cheap."""
     kind = type(value)
@@ -310,16 +274,37 @@ def fields_weight(fields: Fields) -> int:
 def encode_fields(fields: Fields) -> bytes:
     """An entry as one compact JSON object; O(len of the result)."""
     members: Fields = fields
+    longest = -1
     for value in fields.values():
-        if type(value) is bytes:
-            members = {name: _Raw(item) if type(item) is bytes else item for name, item in fields.items()}
-            break
+        if type(value) is bytes and len(value) > longest:
+            longest = len(value)
     try:
+        if longest > steps.LARGE_BYTES:
+            return pieces.join(_field_parts(fields))
+        if longest >= 0:
+            members = {name: _Raw(item) if type(item) is bytes else item for name, item in fields.items()}
         return _encoder.encode(members)
     except UnicodeEncodeError:
         return _encode_plain(
             {name: decode(item) if type(item) is bytes else item for name, item in fields.items()}
         )
+
+
+def _field_parts(fields: Fields) -> Iterator[bytes]:
+    opening = b"{"
+    for name, value in fields.items():
+        yield opening + _encoder.encode(name) + b":"
+        yield value if type(value) is bytes else _encoder.encode(value)
+        opening = b","
+    yield b"}"
+
+
+def encoded_size(fields: Fields) -> int:
+    """Bytes of ``encode_fields``, without building it."""
+    long = sum(len(value) - 1 for value in fields.values() if type(value) is bytes)
+    return long + len(
+        encode_fields({name: 0 if type(value) is bytes else value for name, value in fields.items()})
+    )
 
 
 def encode_text(text: str) -> bytes:
@@ -331,7 +316,9 @@ def split_object(data: bytes) -> dict[str, bytes]:
     """The members of a JSON object, their values not parsed. Raises ``DecodeError``."""
     try:
         members = steps.step(_members.decode, data, len(data))
-        return {name: bytes(raw) for name, raw in members.items()}
+        if len(data) <= steps.LARGE_BYTES:
+            return {name: bytes(raw) for name, raw in members.items()}
+        return {name: steps.step(bytes, raw, memoryview(raw).nbytes) for name, raw in members.items()}
     except (msgspec.MsgspecError, ValueError, RecursionError):
         value = _decode_tolerantly(data)
         if not isinstance(value, dict):
@@ -352,9 +339,22 @@ def fields_from_raw(members: Mapping[str, bytes | msgspec.Raw]) -> Fields:
     fields: Fields = {}
     for name, raw in members.items():
         data = bytes(raw)
-        value = decode_in_steps(data)
-        fields[name] = steps.step(_encode_plain, value, len(data)) if isinstance(value, (dict, list)) else value
+        fields[name] = _field(data) if len(data) <= steps.LARGE_BYTES else _large_field(data)
     return fields
+
+
+def _field(data: bytes) -> Any:
+    value = decode(data)
+    return _encode_plain(value) if type(value) in _CONTAINERS else value
+
+
+def _large_field(data: bytes) -> Any:
+    try:
+        if data[:1] in (b"[", b"{"):
+            return pieces.canonical(data)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        pass
+    return steps.step(_field, data, len(data))
 
 
 def compact(data: bytes) -> bytes:
@@ -380,4 +380,37 @@ def indent(data: bytes) -> bytes:
     except msgspec.MsgspecError:
         text = json.dumps(_decode_tolerantly(data), ensure_ascii=False, allow_nan=False, indent=2)
         laid_out = _escape_surrogates(text)
-    return (laid_out if len(laid_out) <= MAX_GROWTH * len(data) + 1024 else data) + b"\n"
+    return (laid_out if len(laid_out) <= _longest_layout(len(data)) else data) + b"\n"
+
+
+def indented_parts(members: list[tuple[str, bytes | Fields]]) -> Iterator[bytes]:
+    """``indent`` of a large object of JSON texts and fields, in parts of about a step's worth each."""
+    try:
+        parts = [*_laid_out_object(members, 1), b"\n"]
+    except msgspec.MsgspecError:
+        parts = []
+    sizes = (len(value) if isinstance(value, bytes) else encoded_size(value) for _, value in members)
+    size = 1 + sum(sizes) + sum(len(encode_text(name)) + 2 for name, _ in members)
+    if not parts or sum(map(len, parts)) - 1 > _longest_layout(size):
+        whole = {name: value if isinstance(value, bytes) else encode_fields(value) for name, value in members}
+        return iter((indent(encode_fields(whole)),))
+    return pieces.gathered(parts)
+
+
+def _laid_out_object(members: Iterable[tuple[str, Any]], depth: int) -> Iterator[bytes]:
+    margin = b"\n" + b"  " * depth
+    opening = b"{" + margin
+    for name, value in members:
+        yield opening + encode_text(name) + b": "
+        if type(value) is bytes:
+            yield from pieces.laid_out(value, depth)
+        elif type(value) is dict:
+            yield from _laid_out_object(value.items(), depth + 1)
+        else:
+            yield _encode_plain(value)
+        opening = b"," + margin
+    yield margin[:-2] + b"}" if opening[:1] == b"," else b"{}"
+
+
+def _longest_layout(size: int) -> int:
+    return MAX_GROWTH * size + 1024

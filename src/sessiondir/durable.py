@@ -48,7 +48,9 @@ def write_new(
     fs.close(fd)
 
 
-def write_temporary(fs: FileSystem, dir_fd: int, data: bytes, owner: tuple[int, int] | None = None) -> str:
+def write_temporary(
+    fs: FileSystem, dir_fd: int, data: bytes | Iterable[bytes], owner: tuple[int, int] | None = None
+) -> str:
     """Write ``data`` to a fresh temporary file and return its name; not yet synced."""
     name = layout.temporary_name()
     write_new(fs, dir_fd, name, data, owner, sync=False)

@@ -10,9 +10,9 @@ Members that this version does not know are kept. A file is never changed in pla
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
-from sessiondir import codec, durable, layout, quarantine
+from sessiondir import codec, durable, layout, pieces, quarantine, steps
 from sessiondir.aside import encode_aside, parse_aside
 from sessiondir.clock import Clock
 from sessiondir.directory import StoreDirectory
@@ -22,16 +22,36 @@ from sessiondir.model import Document, missing_document, put_document
 
 def encode_document(doc: Document) -> bytes:
     """The bytes of a session file."""
-    members = [b'"sessionKey":' + codec.encode_text(doc.key), b'"version":%d' % doc.version]
+    return codec.indent(
+        b"{" + b",".join(codec.encode_text(name) + b":" + _text(value) for name, value in _members(doc)) + b"}"
+    )
+
+
+def document_parts(doc: Document) -> Iterable[bytes]:
+    """The bytes of a session file; those of a large one are made piece by piece."""
+    if doc.weight > steps.LARGE_BYTES:
+        return codec.indented_parts(_members(doc))
+    return (encode_document(doc),)
+
+
+def _members(doc: Document) -> list[tuple[str, bytes | codec.Fields]]:
+    members: list[tuple[str, bytes | codec.Fields]] = [
+        ("sessionKey", codec.encode_text(doc.key)),
+        ("version", b"%d" % doc.version),
+    ]
     if doc.latest != doc.version:
-        members.append(b'"latest":%d' % doc.latest)
+        members.append(("latest", b"%d" % doc.latest))
     if doc.fields is not None:
-        members.append(b'"entry":' + codec.encode_fields(doc.fields))
+        members.append(("entry", doc.fields))
     if doc.aside is not None:
         members += encode_aside(doc.aside)
     if doc.extra:
-        members += [codec.encode_text(name) + b":" + value for name, value in doc.extra.items()]
-    return codec.indent(b"{" + b",".join(members) + b"}")
+        members += doc.extra.items()
+    return members
+
+
+def _text(value: bytes | codec.Fields) -> bytes:
+    return value if type(value) is bytes else codec.encode_fields(value)  # type: ignore[arg-type]
 
 
 def parse_document(
@@ -43,7 +63,7 @@ def parse_document(
     """
     reason = ""
     try:
-        data.isascii() or data.decode()  # members that we keep unread must be text, too
+        pieces.require_text(data)  # members that we keep unread must be text, too
         members = codec.split_object(data)
         found = codec.decode(members.pop("sessionKey", b"null"))
         raw_entry = members.pop("entry", b"null")
@@ -209,7 +229,7 @@ class SessionFiles:
         dir_fd = self._directory.subdirectory(_place(doc), create=True)
         return (
             dir_fd,
-            durable.write_temporary(self._directory.fs, dir_fd, encode_document(doc), self._directory.owner),
+            durable.write_temporary(self._directory.fs, dir_fd, document_parts(doc), self._directory.owner),
             doc,
         )
 

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from sessiondir import codec, durable, layout
+from sessiondir import codec, durable, layout, pieces, steps
 from sessiondir.aside import Ack, LeaseChange, Post, Take, encode_operation
 from sessiondir.directory import StoreDirectory
 from sessiondir.errors import CorruptFile, FormatTooNew
@@ -151,12 +151,16 @@ def _seal(body: bytes) -> bytes:
 
 def encode_operations(ops: Sequence[Operation]) -> bytes:
     """What stands in a commit's line for its operations; needs no lock and no version."""
-    return _encode_operation(ops[0]) if len(ops) == 1 else b",".join(map(_encode_operation, ops))
+    text = _encode_operation(ops[0]) if len(ops) == 1 else b",".join(map(_encode_operation, ops))
+    steps.give_way(len(text))
+    return text
 
 
 def encode_commit(version: int, at_ms: int, operations: bytes) -> bytes:
     """The line of a commit; ``operations`` is what ``encode_operations`` gave."""
-    return _seal(b'{"v":%d,"t":%d,"ops":[%b]' % (version, at_ms, operations))
+    head = b'{"v":%d,"t":%d,"ops":[' % (version, at_ms)
+    crc = zlib.crc32(b"]", zlib.crc32(operations, zlib.crc32(head)))
+    return b'%b%b],"crc":"%08x"}\n' % (head, operations, crc)  # one copy: it may be megabytes
 
 
 def _encode_operation(op: Operation) -> bytes:
@@ -200,16 +204,16 @@ def parse_line(data: bytes) -> Line:
 
 
 def _is_sound(data: bytes) -> bool:
-    return data[-_TAIL:] == b',"crc":"%08x"}\n' % zlib.crc32(data[:-_TAIL])
+    body = data[:-_TAIL] if len(data) <= steps.LARGE_BYTES else memoryview(data)[:-_TAIL]
+    return data[-_TAIL:] == b',"crc":"%08x"}\n' % zlib.crc32(body)
 
 
 def _parse(data: bytes) -> _Line:
     if not _is_sound(data):
         raise DamagedLine("check sum does not match")
     try:
-        if not data.isascii():
-            data.decode()  # members that we skip must be text, too
-        return _line_decoder.decode(data)
+        pieces.require_text(data)  # members that we skip, too
+        return steps.step(_line_decoder.decode, data, len(data))
     except (msgspec.MsgspecError, ValueError, RecursionError) as exc:
         return _parse_tolerantly(data, exc)
 

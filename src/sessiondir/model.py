@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from sessiondir import codec
+from sessiondir import codec, pieces
 from sessiondir.aside import Ack, Aside, AsideOperation, LeaseChange, Post, Take, apply_aside
 
 Entry = dict[str, Any]
@@ -72,7 +72,7 @@ class Document(msgspec.Struct, eq=False):
     @property
     def size(self) -> int:
         """Bytes of the entry as compact JSON; O(entry)."""
-        return len(codec.encode_fields(self.fields)) if self.fields is not None else 0
+        return codec.encoded_size(self.fields) if self.fields is not None else 0
 
     def entry(self) -> Entry | None:
         """The caller's own copy of the entry; O(its arrays and objects)."""
@@ -95,7 +95,7 @@ class Document(msgspec.Struct, eq=False):
             parsed = self.parsed = {}
         if name not in parsed:
             parsed[name] = codec.decode_in_steps(value)
-        return codec.copy(parsed[name], len(value))
+        return pieces.copy(parsed[name], len(value))
 
     def updated_at(self) -> int | float | None:
         """``updatedAt`` in epoch milliseconds, if it is a number."""

@@ -112,7 +112,7 @@ def as_stored(entry: Mapping[str, Any], operation: Operation | None) -> Entry:
         if type(value) is bytes or value is not entry[name]:
             if stored is None:
                 stored = dict(entry)
-            stored[name] = codec.decode(value) if type(value) is bytes else value
+            stored[name] = codec.decode_in_steps(value) if type(value) is bytes else value
     if stored is None:
         return entry if type(entry) is dict else dict(entry)
     return stored

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from support.seed import SEED
 
-from sessiondir import codec, steps
+from sessiondir import codec, pieces, steps
 
 
 def value(rng: random.Random, depth: int) -> Any:
@@ -33,7 +33,7 @@ def test_what_is_parsed_in_steps_is_what_is_parsed_at_once() -> None:
         data = codec.encode(wanted)
         large += len(data) > steps.LARGE_BYTES
         assert codec.decode_in_steps(data) == codec.decode(data) == wanted
-        copied = codec.copy(wanted, len(data))
+        copied = pieces.copy(wanted, len(data))
         assert copied == wanted
         assert copied is not wanted
     assert large > 5
