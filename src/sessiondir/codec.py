@@ -316,9 +316,7 @@ def split_object(data: bytes) -> dict[str, bytes]:
     """The members of a JSON object, their values not parsed. Raises ``DecodeError``."""
     try:
         members = steps.step(_members.decode, data, len(data))
-        if len(data) <= steps.LARGE_BYTES:
-            return {name: bytes(raw) for name, raw in members.items()}
-        return {name: steps.step(bytes, raw, memoryview(raw).nbytes) for name, raw in members.items()}
+        return {name: pieces.own(raw) for name, raw in members.items()}
     except (msgspec.MsgspecError, ValueError, RecursionError):
         value = _decode_tolerantly(data)
         if not isinstance(value, dict):
@@ -338,7 +336,7 @@ def fields_from_raw(members: Mapping[str, bytes | msgspec.Raw]) -> Fields:
     """Fields from the JSON text of each value."""
     fields: Fields = {}
     for name, raw in members.items():
-        data = bytes(raw)
+        data = pieces.own(raw)
         fields[name] = _field(data) if len(data) <= steps.LARGE_BYTES else _large_field(data)
     return fields
 

@@ -18,7 +18,7 @@ from collections.abc import Callable
 
 from msgspec import Raw
 
-from sessiondir import codec, journal, layout
+from sessiondir import codec, journal, layout, pieces
 from sessiondir.cache import DocumentCache
 from sessiondir.directory import StoreDirectory
 from sessiondir.entries import SessionFiles
@@ -229,12 +229,15 @@ class JournalFollower:
         start = self.backlog_from
         if start >= self.end or self.journal is None:
             return False
-        text = journal.read_range(self._fs, self.journal.fd, start, min(self.end, start + _SLICE_BYTES))
-        cut = text.rfind(b"\n") + 1
-        if not cut:  # one line longer than a slice
-            text = journal.read_range(self._fs, self.journal.fd, start, self.end)
-            cut = len(text)
-        self._apply_text(self.journal, text[:cut], start)
+        size = _SLICE_BYTES
+        while True:
+            text = journal.read_range(self._fs, self.journal.fd, start, min(self.end, start + size))
+            cut = text.rfind(b"\n") + 1
+            if cut or start + size >= self.end:
+                break
+            size *= 4  # one line longer than a slice
+        cut = cut or len(text)
+        self._apply_text(self.journal, pieces.part_of(text, 0, cut), start)
         return self.backlog_from < self.end
 
     def _in_backlog(self, key: str) -> list[Position]:
@@ -316,8 +319,7 @@ class JournalFollower:
     def _apply_text(self, file: JournalFile, text: bytes, offset: int) -> None:
         """Apply whole lines that stand at ``offset``."""
         note = self._note_line
-        for part in text.split(b"\n")[:-1]:
-            data = part + b"\n"
+        for data in journal.lines(text):
             length = len(data)
             if not note(data, offset, length):
                 line = self._parse(file, data, offset)

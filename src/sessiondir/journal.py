@@ -73,7 +73,8 @@ class _Line(msgspec.Struct):
 
 
 # A value may hold the same text; the price is a line parsed for nothing.
-_KEYS = re.compile(rb'"key":"([^"]*)"')
+_KEY = b'"key":"'
+_KEYS = re.compile(_KEY + rb'([^"]*)"')
 _COMMIT = re.compile(rb'\{"v":([0-9]{1,18}),"t":[0-9]+,"ops":')
 
 _line_decoder = msgspec.json.Decoder(_Line)
@@ -160,7 +161,7 @@ def encode_commit(version: int, at_ms: int, operations: bytes) -> bytes:
     """The line of a commit; ``operations`` is what ``encode_operations`` gave."""
     head = b'{"v":%d,"t":%d,"ops":[' % (version, at_ms)
     crc = zlib.crc32(b"]", zlib.crc32(operations, zlib.crc32(head)))
-    return b'%b%b],"crc":"%08x"}\n' % (head, operations, crc)  # one copy: it may be megabytes
+    return b"".join((head, operations, b'],"crc":"%08x"}\n' % crc))  # joining megabytes lets other threads run
 
 
 def _encode_operation(op: Operation) -> bytes:
@@ -168,9 +169,10 @@ def _encode_operation(op: Operation) -> bytes:
     if type(op) is Patch:
         base = b"" if op.base is None else b',"base":%d' % op.base
         unset = b',"unset":%b' % codec.encode(op.unset) if op.unset else b""
-        return b'{"op":"patch","key":%b%b%b,"set":%b}' % (key, base, unset, codec.encode_fields(op.set))
+        head = b'{"op":"patch","key":%b%b%b,"set":' % (key, base, unset)
+        return b"".join((head, codec.encode_fields(op.set), b"}"))
     if type(op) is Put:
-        return b'{"op":"put","key":%b,"entry":%b}' % (key, codec.encode_fields(op.fields))
+        return b"".join((b'{"op":"put","key":%b,"entry":' % key, codec.encode_fields(op.fields), b"}"))
     if isinstance(op, Delete):
         return b'{"op":"delete","key":%b}' % key
     assert isinstance(op, (LeaseChange, Post, Take, Ack))
@@ -248,7 +250,7 @@ def read_text(fs: FileSystem, fd: int, at: int, data: bytes) -> tuple[bytes, boo
         data = b"".join(parts)
     end = data.find(b"\0")
     cut = data.rfind(b"\n", 0, end if end >= 0 else len(data)) + 1
-    return data[:cut], cut < (end if end >= 0 else len(data))
+    return pieces.part_of(data, 0, cut), cut < (end if end >= 0 else len(data))
 
 
 def read_range(fs: FileSystem, fd: int, start: int, end: int) -> bytes:
@@ -268,22 +270,52 @@ def key_text(key: str) -> bytes:
 
 def keys_in(text: bytes) -> list[bytes]:
     """The ``key_text`` of every session that these lines change, and perhaps of some that they do not."""
-    return _KEYS.findall(text)
+    if len(text) <= pieces.SCAN_BYTES:
+        return _KEYS.findall(text)
+    found: list[bytes] = []
+    at = 0
+    while at < len(text):
+        end = at + pieces.SCAN_BYTES
+        matches = steps.step(lambda window: list(_KEYS.finditer(text, *window)), (at, end), pieces.SCAN_BYTES)
+        found += [match[1] for match in matches]
+        past = matches[-1].end() if matches else at
+        cut_off = text.rfind(_KEY, past, end)  # its last quote is behind the window
+        if cut_off == at and end < len(text):
+            match = _KEYS.match(text, at)  # longer than a window
+            found += [match[1]] if match else []
+            at = match.end() if match else at + 1
+        elif cut_off >= 0:
+            at = cut_off if end < len(text) else end
+        else:
+            at = max(past, end - len(_KEY) + 1) if end < len(text) else end
+    return found
+
+
+def lines(text: bytes) -> Iterator[bytes]:
+    """The single lines of whole lines, their line feeds included."""
+    if len(text) <= steps.LARGE_BYTES:
+        for part in text.split(b"\n")[:-1]:
+            yield part + b"\n"
+        return
+    start = 0
+    while (end := text.find(b"\n", start) + 1) > 0:
+        yield pieces.part_of(text, start, end)
+        start = end
 
 
 def lines_with(data: bytes, text: bytes) -> Iterator[tuple[int, bytes]]:
     """The lines among whole lines that change the session of this ``key_text``, with their positions."""
     wanted = b'"key":"%b"' % text
-    hit = data.find(wanted)
+    hit = pieces.find(data, wanted)
     while hit >= 0:
         start, end = data.rfind(b"\n", 0, hit) + 1, data.find(b"\n", hit) + 1
-        yield start, data[start:end]
-        hit = data.find(wanted, end)
+        yield start, pieces.part_of(data, start, end)
+        hit = pieces.find(data, wanted, end)
 
 
 def last_version(text: bytes) -> int | None:
     """The version of the last of these lines; None if it is not a sound commit."""
-    line = text[text.rfind(b"\n", 0, -1) + 1 :]
+    line = pieces.part_of(text, text.rfind(b"\n", 0, -1) + 1, len(text))
     match = _COMMIT.match(line)
     if match is None or not _is_sound(line):
         return None
@@ -292,7 +324,7 @@ def last_version(text: bytes) -> int | None:
 
 def names_next(text: bytes) -> str | None:
     """The next journal, if the last of these lines names one."""
-    line = text[text.rfind(b"\n", 0, -1) + 1 :]
+    line = pieces.part_of(text, text.rfind(b"\n", 0, -1) + 1, len(text))
     if b',"next":"' not in line or _COMMIT.match(line):
         return None
     try:

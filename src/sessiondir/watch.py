@@ -122,8 +122,7 @@ class ChangeReader:
         if not data or not data[0]:
             return None
         whole, _ = journal.read_text(self._fs, file.fd, self._at, data)
-        for part in whole.split(b"\n")[:-1]:
-            text = part + b"\n"
+        for text in journal.lines(whole):
             self._at += len(text)
             try:
                 line = journal.parse_line(text)
