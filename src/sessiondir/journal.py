@@ -248,7 +248,7 @@ def read_text(fs: FileSystem, fd: int, at: int, data: bytes) -> tuple[bytes, boo
             parts.append(last)
             position += len(last)
         data = b"".join(parts)
-    end = data.find(b"\0")
+    end = pieces.find(data, b"\0")
     cut = data.rfind(b"\n", 0, end if end >= 0 else len(data)) + 1
     return pieces.part_of(data, 0, cut), cut < (end if end >= 0 else len(data))
 
@@ -461,7 +461,8 @@ def create_journal(directory: StoreDirectory, header: Header, at_ms: int, lines:
         directory.fs.unlink(name, dir_fd=directory.fd)
     except FileNotFoundError:
         pass
-    durable.write_new(directory.fs, directory.fd, name, encode_header(header, at_ms) + lines, directory.owner)
+    content = encode_header(header, at_ms), lines
+    durable.write_new(directory.fs, directory.fd, name, content, directory.owner)
     durable.sync_directory(directory.fs, directory.fd)
     return name
 

@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from sessiondir import codec, pieces
+from sessiondir import codec, steps
 from sessiondir.aside import Ack, Aside, AsideOperation, LeaseChange, Post, Take, apply_aside
 
 Entry = dict[str, Any]
@@ -20,7 +20,7 @@ Durability = Literal["power", "process"]
 ChangeKind = Literal["put", "patch", "delete", "lease", "post", "take", "ack"]
 
 _PARSE_BYTES = 400
-"""Arrays and objects above this size are kept parsed once somebody asked for them."""
+"""Arrays and objects above this size, unless large, are kept parsed once somebody asked for them."""
 
 
 class Unset(enum.Enum):
@@ -89,13 +89,16 @@ class Document(msgspec.Struct, eq=False):
         return entry
 
     def _copy(self, name: str, value: bytes) -> Any:
+        if len(value) > steps.LARGE_BYTES:
+            # Kept parsed, its thousands of objects would make every garbage collection longer.
+            return codec.decode_in_steps(value)
         # Copying a parsed value takes half the time of parsing it: its strings are shared.
         parsed = self.parsed
         if parsed is None:
             parsed = self.parsed = {}
         if name not in parsed:
-            parsed[name] = codec.decode_in_steps(value)
-        return pieces.copy(parsed[name], len(value))
+            parsed[name] = codec.decode(value)
+        return msgspec.to_builtins(parsed[name])
 
     def updated_at(self) -> int | float | None:
         """``updatedAt`` in epoch milliseconds, if it is a number."""

@@ -294,31 +294,3 @@ def is_encoded(value: Any, stored: bytes) -> bool:
             return False
         at += len(part)
     return at == len(stored)
-
-
-def copy(value: Any, size: int) -> Any:
-    """A copy of a parsed JSON value of ``size`` bytes that shares nothing that can be changed."""
-    kind = type(value)
-    if kind not in _CONTAINERS:
-        return value
-    if size <= steps.LARGE_BYTES or not may_be_large(value):
-        return msgspec.to_builtins(value)
-    if len(value) <= MANY:  # a few members, any of which may be large
-        if kind is dict:
-            return {name: copy(inner, size) for name, inner in value.items()}
-        return [copy(inner, size) for inner in value]
-    count = max(1, len(value) * steps.LARGE_BYTES // size)
-    if kind is list:
-        items: list[Any] = []
-        for at in range(0, len(value), count):
-            items += steps.step(msgspec.to_builtins, value[at : at + count], size)
-        return items
-    members: dict[str, Any] = {}
-    some: dict[str, Any] = {}
-    for name, inner in value.items():
-        some[name] = inner
-        if len(some) >= count:
-            members.update(steps.step(msgspec.to_builtins, some, size))
-            some = {}
-    members.update(msgspec.to_builtins(some))
-    return members

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import random
+import re
 import threading
 from typing import Any
 
+import msgspec
 import pytest
 from support.seed import SEED
 
-from sessiondir import codec, pieces, steps
+from sessiondir import codec, journal, pieces, steps
 
 
 def value(rng: random.Random, depth: int) -> Any:
@@ -24,7 +26,7 @@ def value(rng: random.Random, depth: int) -> Any:
 
 
 def test_what_is_parsed_in_steps_is_what_is_parsed_at_once() -> None:
-    """Arrays and objects, large ones inside large ones, are parsed and copied to equal values."""
+    """Arrays and objects, large ones inside large ones, are parsed to equal values."""
     rng = random.Random(SEED)
     large = 0
     for _ in range(60):
@@ -33,10 +35,53 @@ def test_what_is_parsed_in_steps_is_what_is_parsed_at_once() -> None:
         data = codec.encode(wanted)
         large += len(data) > steps.LARGE_BYTES
         assert codec.decode_in_steps(data) == codec.decode(data) == wanted
-        copied = pieces.copy(wanted, len(data))
-        assert copied == wanted
-        assert copied is not wanted
     assert large > 5
+
+
+@pytest.fixture
+def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps of some bytes, so that small texts have many of them."""
+    monkeypatch.setattr(steps, "LARGE_BYTES", 60)
+    monkeypatch.setattr(pieces, "SCAN_BYTES", 40)
+    monkeypatch.setattr(pieces, "MANY", 3)
+    monkeypatch.setattr(steps, "give_way", lambda size: None)
+    monkeypatch.setattr(steps, "step", lambda work, value, size: work(value))
+
+
+@pytest.mark.usefixtures("small_steps")
+def test_what_is_written_in_pieces_is_what_is_written_at_once() -> None:
+    """Compact text, laid out text, and the comparison with stored text: byte for byte the same."""
+    rng = random.Random(SEED)
+    for _ in range(300):
+        wanted = [value(rng, 3) for _ in range(rng.randrange(9))]
+        if rng.random() < 0.5:
+            wanted = {f'"{number}é': one for number, one in enumerate(wanted)}  # type: ignore[assignment]
+        compact = msgspec.json.encode(wanted)
+        assert codec.encode(wanted) == compact
+        assert codec.to_fields({"f": wanted}) == {"f": compact}
+        assert pieces.canonical(compact) == compact
+        assert pieces.is_encoded(wanted, compact)
+        assert not pieces.is_encoded([*wanted, 0], compact)
+        assert not pieces.is_encoded(wanted, compact + b" ")
+        members: list[tuple[str, bytes | codec.Fields]] = [("n", b"1"), ("entry", {"f": compact, "é": None})]
+        in_pieces = b"".join(codec.indented_parts(members))
+        assert in_pieces == codec.indent(b'{"n":1,"entry":{"f":%b,"\xc3\xa9":null}}' % compact)
+
+
+@pytest.mark.usefixtures("small_steps")
+def test_long_text_is_searched_and_cut_as_short_text_is() -> None:
+    """Matches over the end of a window, and longer than one, are found once and nothing else is."""
+    rng = random.Random(SEED)
+    words = [b'"key":"', b'"', b"k", b'ey":"', b'"key"', b':"', b"abc" * 20, b"\n", b"x", b'"key":"zz"']
+    for _ in range(5000):
+        text = b"".join(rng.choices(words, k=rng.randrange(5, 30)))
+        assert journal.keys_in(text) == re.findall(rb'"key":"([^"]*)"', text)
+        word = rng.choice(words)
+        assert pieces.find(text, word) == text.find(word)
+        assert list(journal.lines(text + b"\n")) == [line + b"\n" for line in text.split(b"\n")]
+        start = rng.randrange(len(text))
+        end = rng.randrange(start, len(text) + 1)
+        assert pieces.part_of(text, start, end) == text[start:end]
 
 
 @pytest.mark.parametrize(
