@@ -1,4 +1,4 @@
-"""Large JSON piece by piece: no single call works on more than about a quarter megabyte. Pure.
+"""Large JSON piece by piece: few calls work on more than some ten thousand bytes. Pure.
 
 A call into the JSON library keeps the interpreter from its first byte to its last, and so
 does a copy of megabytes, whose memory the system has to provide first. So an array or
@@ -140,7 +140,7 @@ def _batches(items: Iterable[Any], size_of: Callable[[Any], int]) -> Iterator[li
     total = 0
     for item in items:
         size = size_of(item)
-        if batch and total + size > steps.LARGE_BYTES:
+        if batch and total + size > steps.STEP_BYTES:
             yield batch
             batch, total = [], 0
         batch.append(item)
@@ -259,7 +259,7 @@ class _Encoding:
             if len(batch) >= count:
                 text = self._piece(batch, is_object, depth)
                 # As many more next time as make up a step's worth, but not suddenly very many.
-                count = max(1, min(2 * count, count * steps.LARGE_BYTES // (len(text) + 1)))
+                count = max(1, min(2 * count, count * steps.STEP_BYTES // (len(text) + 1)))
                 yield comma + text
                 batch, comma = [], b","
         if batch:
@@ -273,7 +273,7 @@ class _Encoding:
                 self._check(some, text, depth)
             return text
 
-        enough = self._since > steps.LARGE_BYTES // 2
+        enough = self._since > steps.STEP_BYTES // 2
         text = steps.step(work, dict(batch) if is_object else batch, steps.LARGE_BYTES + 1 if enough else 0)
         self._since = 0 if enough else self._since + len(text)
         return text[1:-1]

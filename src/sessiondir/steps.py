@@ -3,7 +3,7 @@
 CPython lets a thread keep the interpreter for 5 ms before another one may ask for it, and
 then any thread may get it. An event loop in one thread would stand still for tens of
 milliseconds while others decode sessions of megabytes. So the work on large data is done
-in steps of a few milliseconds each, one thread at a time, and after each step the others
+in steps of a fraction of a millisecond, one thread at a time, and after each step the others
 have a turn. Small data takes none of this.
 """
 
@@ -18,6 +18,9 @@ from typing import TypeVar
 A = TypeVar("A")
 T = TypeVar("T")
 LARGE_BYTES = 1 << 18
+"""What is larger than this is worked through in steps."""
+STEP_BYTES = 1 << 16
+"""About as much is parsed or encoded in one step: some tenths of a millisecond."""
 _NAP_S = 1e-4
 
 

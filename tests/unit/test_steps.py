@@ -42,6 +42,7 @@ def test_what_is_parsed_in_steps_is_what_is_parsed_at_once() -> None:
 def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Steps of some bytes, so that small texts have many of them."""
     monkeypatch.setattr(steps, "LARGE_BYTES", 60)
+    monkeypatch.setattr(steps, "STEP_BYTES", 30)
     monkeypatch.setattr(pieces, "SCAN_BYTES", 40)
     monkeypatch.setattr(pieces, "MANY", 3)
     monkeypatch.setattr(steps, "give_way", lambda size: None)
