@@ -241,6 +241,68 @@ def test_g7_a_closed_loop_blocks_nobody(store_path: str) -> None:
     asyncio.run(store.close())
 
 
+def test_g7_a_closed_loop_with_tasks_that_refer_to_each_other_blocks_nobody(store_path: str) -> None:
+    """G7: a task that waits in a dead loop keeps no other alive that holds what it waits for (``gather``)."""
+    loop = asyncio.new_event_loop()
+    store = loop.run_until_complete(_open(store_path))
+    loop.run_until_complete(store.replace({"a": {"n": 0}, "b": {"n": 0}}))
+
+    def begin() -> None:
+        entered = asyncio.Event()
+
+        async def for_ever(entry: dict[str, Any]) -> None:
+            entered.set()
+            await asyncio.Event().wait()
+
+        async def both() -> None:
+            async with store.transaction("b"):
+                await asyncio.gather(*(store.update("a", for_ever) for _ in range(3)))
+
+        task = loop.create_task(both())
+        loop.run_until_complete(entered.wait())
+        loop.run_until_complete(asyncio.sleep(0))
+        for one in (task, *asyncio.all_tasks(loop)):
+            one._log_destroy_pending = False  # type: ignore[attr-defined] # that is what this is about
+
+    begin()
+    core = store._store._core
+    assert core is not None
+    assert len(core.keys._queues["a"]) == 2
+    loop.close()
+    gc.collect()
+    with SessionStore.open(store_path, durability="process", lock_timeout=0) as beside:
+        beside.update("a", count)
+        beside.update("b", count)
+        assert dict(beside.snapshot()) == {"a": {"n": 1}, "b": {"n": 1}}
+    assert not core.keys._queues
+    asyncio.run(store.close())
+
+
+def test_a_task_that_nobody_refers_to_waits_to_its_end(store_path: str) -> None:
+    """G3: a task that was started and forgotten is not collected while it waits for a session."""
+
+    async def run() -> None:
+        async with AsyncSessionStore.open(store_path, durability="process") as store:
+            await store.put("a", {"n": 0})
+            go_on = asyncio.Event()
+
+            async def hold(entry: dict[str, Any]) -> dict[str, Any]:
+                await go_on.wait()
+                return count(entry)
+
+            holding = asyncio.create_task(store.update("a", hold))
+            await asyncio.sleep(0)
+            for _ in range(5):
+                asyncio.create_task(store.update("a", count))  # noqa: RUF006 - that is what this is about
+            await asyncio.sleep(0)
+            gc.collect()
+            go_on.set()
+            await holding
+            assert await store.update("a", count) == {"n": 7}
+
+    asyncio.run(run())
+
+
 def test_one_sync_serves_all_tasks_that_wait(store_path: str) -> None:
     """G2: tasks that commit while a sync runs share the next one, and none of them ties up a worker."""
     recorder = Recorder()

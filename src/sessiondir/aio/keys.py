@@ -22,26 +22,34 @@ def this_task() -> TaskOwner:
 
 
 class _Gate:
-    """Where a task waits for a session to be handed over; released from any thread."""
+    """Where a task waits for a session to be handed over; released from any thread.
 
-    __slots__ = ("_loop", "_thread", "future")
+    The reference is weak. Else the queue would keep a task alive whose loop was thrown away, and
+    with it whatever that task refers to: the siblings of a ``gather``, one of which may hold the session.
+    """
 
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
+    __slots__ = ("_future", "_thread")
+
+    def __init__(self, future: asyncio.Future[None]) -> None:
+        self._future = weakref.ref(future)
         self._thread = threading.get_ident()
-        self.future: asyncio.Future[None] = self._loop.create_future()
 
     def release(self) -> None:
-        if self._loop.is_closed():
+        future = self._future()
+        if future is None:
+            raise RuntimeError("the waiting task was thrown away")
+        loop = future.get_loop()
+        if loop.is_closed():
             raise RuntimeError("the loop of the waiting task was closed")
         if threading.get_ident() == self._thread:
-            self.open()
+            _open(future)
         else:
-            self._loop.call_soon_threadsafe(self.open)
+            loop.call_soon_threadsafe(_open, future)
 
-    def open(self) -> None:
-        if not self.future.done():
-            self.future.set_result(None)
+
+def _open(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
 
 
 class HeldSession:
@@ -93,13 +101,16 @@ async def hold(
 
 async def _queue(locks: KeyLocks, ref: KeyRef, mine: Claim, timeout_s: float) -> None:
     started = mine.since_s
-    gate = mine.gate = _Gate()
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[None] = loop.create_future()
+    gate = mine.gate = _Gate(future)
     if locks.enter(ref, mine):
         return
     if timeout_s > 0:
-        timer = asyncio.get_running_loop().call_later(timeout_s, gate.open)
+        # While the loop lives, its timer keeps a task that nobody else refers to.
+        timer = loop.call_later(timeout_s, _open, future)
         try:
-            await gate.future
+            await future
         finally:
             timer.cancel()
     # Opened by the timer or by a hand-over: the queue knows which.
