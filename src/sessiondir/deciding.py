@@ -7,7 +7,9 @@ computed before and tried again. No key lock is taken.
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from sessiondir import layout, procfs
@@ -27,6 +29,26 @@ Decide = Callable[[Documents], Sequence[Operation]]
 
 class _NothingToDo(Exception):
     pass
+
+
+class _Patience(threading.local):
+    longest_s: float | None = None
+
+
+_patience = _Patience()
+
+
+@contextlib.contextmanager
+def waiting_at_most(seconds: float) -> Iterator[None]:
+    """In this block this thread waits no longer than that for a commit lock, and ``LockTimeout`` comes sooner.
+
+    For a thread that works for others, who wait elsewhere and let it try again.
+    """
+    _patience.longest_s = seconds
+    try:
+        yield
+    finally:
+        _patience.longest_s = None
 
 
 def commit_decided(
@@ -51,7 +73,11 @@ def commit_decided(
         return operations
 
     try:
-        return core.append((), dict.fromkeys(keys), timeout_s, durability, under_lock)
+        longest_s = _patience.longest_s
+        if longest_s is None:
+            return core.append((), dict.fromkeys(keys), timeout_s, durability, under_lock)
+        wait_s = min(timeout_s, longest_s)
+        return core.append((), dict.fromkeys(keys), wait_s, durability, under_lock, shortest_s=0.0)
     except _NothingToDo:
         return None
 

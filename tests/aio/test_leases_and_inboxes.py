@@ -11,7 +11,7 @@ import pytest
 from support.seams import RuledFileSystem
 
 from aio.stepping import interrupted
-from sessiondir import AsyncSessionStore, LeaseHeld, LeaseLost, SessionStore
+from sessiondir import AsyncSessionStore, LeaseHeld, LeaseLost, LockTimeout, SessionStore
 from sessiondir.fs import FileSystem
 
 CANCELLED = ("cancelled", "cancelled late")
@@ -183,5 +183,45 @@ def test_posts_that_wait_for_the_disk_tie_up_no_worker(store_path: str) -> None:
             disk.release(2)
             await asyncio.gather(*posts)
             slow = False
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("name", ["post", "take", "ack"])
+def test_waiting_for_a_stopped_process_is_bounded_cancelled_at_once_and_ties_up_no_worker(
+    store_path: str, name: str
+) -> None:
+    """While another process has the commit lock, many calls wait, reads go on, and each call ends as it should."""
+
+    async def run() -> None:
+        async with AsyncSessionStore.open(store_path, checkpoint_interval=3600, lock_timeout=600) as store:
+            await store.put("a", {"n": 1})
+            await store.post("a", "hello", id="m")
+            taken = await store.take("a") if name == "ack" else []
+            calls: dict[str, Any] = {
+                "post": lambda **given: store.post("a", "again", **given),
+                "take": lambda **given: store.take("a", **given),
+                "ack": lambda **given: store.ack("a", taken, **given),
+            }
+            before = await store.version()
+            with SessionStore.open(store_path, fs=FileSystem()) as other:
+                other.put("b", {})
+                core, mine = other._core, object()
+                assert core is not None
+                core.committer.lock(mine, 10)
+                waiting = [asyncio.create_task(calls[name]()) for _ in range(20)]
+                short = asyncio.create_task(calls[name](timeout=0))
+                await asyncio.sleep(0.02)
+                assert sorted(await store.keys()) == ["a", "b"]
+                for task in waiting[1:]:
+                    task.cancel()
+                found = await asyncio.gather(*waiting[1:], return_exceptions=True)
+                assert all(isinstance(one, asyncio.CancelledError) for one in found)
+                with pytest.raises(LockTimeout):
+                    await short
+                assert await store.version() == before + 1  # the other's
+                core.committer.unlock(mine)
+                await waiting[0]
+                assert await store.version() == before + 2
 
     asyncio.run(run())

@@ -9,8 +9,9 @@ a cancellation is heard and no worker is tied up.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from sessiondir import deciding
 from sessiondir.aio.keys import HeldSession
 from sessiondir.aio.syncing import SharedSync
 from sessiondir.aio.workers import Reply, Workers
@@ -74,12 +75,16 @@ class TaskCommitter:
             else:
                 reply.answer(committed)
 
+        found: Committed = await self._until_unlocked(core, job, timeout_s)
+        return found
+
+    async def _until_unlocked(self, core: Core, job: Callable[[Reply], None], timeout_s: float) -> Any:
+        """Have a worker do a job again and again, with pauses, while it finds the commit lock busy."""
         started = self._clock.monotonic()
         backoff = Backoff(self._clock, _LONGEST_PAUSE_S, first_s=1e-3)
         while True:
             try:
-                found: Committed = await self._workers.settle(job)
-                return found
+                return await self._workers.settle(job)
             except LockTimeout as exc:
                 waited_s = self._clock.monotonic() - started
                 if exc.session is not None:
@@ -88,20 +93,20 @@ class TaskCommitter:
                     raise core.committer.lock_timeout(waited_s) from None
             await self._clock.pause(backoff.next_s())
 
-    async def finish(
-        self, core: Core, job: Callable[[], T], durability: Durability, last: Callable[[Core], Committed]
-    ) -> T:
-        """Run a job that commits with process durability, then wait until that is as durable as asked for.
+    async def finish(self, core: Core, job: Callable[[], T], durability: Durability, timeout_s: float) -> T:
+        """Run a job that commits what it decides, then wait until that is as durable as asked for.
 
-        ``last`` gives the last commit of all, with which the job's is durable, too.
+        The job asks for process durability itself, and is run again while the commit lock is busy.
         """
 
         def work(reply: Reply) -> None:
-            result = job()
+            with deciding.waiting_at_most(_PATIENCE_S):
+                result = job()
             if durability == "power":
-                self._syncing.join(core, last(core), reply, result)
+                # With the last commit of all the job's is durable, too.
+                self._syncing.join(core, deciding.last_commit(core), reply, result)
             else:
                 reply.answer(result)
 
-        found: T = await self._workers.settle(work)
+        found: T = await self._until_unlocked(core, work, timeout_s)
         return found

@@ -17,7 +17,11 @@ T = TypeVar("T")
 
 
 class AsyncStoreInbox(AsyncStoreLeases):
-    """The part of an asynchronous handle that has to do with messages. As ``SessionStore``."""
+    """The part of an asynchronous handle that has to do with messages. As ``SessionStore``.
+
+    ``timeout`` of a call that changes an inbox bounds its wait for the commit lock, in seconds, and is
+    at least 2: nobody has that lock for longer than milliseconds unless stopped.
+    """
 
     async def post(
         self,
@@ -27,11 +31,12 @@ class AsyncStoreInbox(AsyncStoreLeases):
         id: str | None = None,  # noqa: A002 - as SessionStore
         ttl: float | None = None,
         durability: Durability | None = None,
+        timeout: float | None = None,
     ) -> str:
         """Add a message to the inbox of a session, or of several in one commit; its id."""
         level = self._store._level(durability)
         return await self._decide(
-            lambda: self._store.post(key, message, id=id, ttl=ttl, durability="process"), level
+            lambda: self._store.post(key, message, id=id, ttl=ttl, durability="process"), level, timeout
         )
 
     async def peek(
@@ -53,6 +58,7 @@ class AsyncStoreInbox(AsyncStoreLeases):
         ttl: float = 300.0,
         ack: bool = False,
         durability: Durability | None = None,
+        timeout: float | None = None,
     ) -> builtins.list[Message]:
         """Take the oldest messages that wait, in one commit; nobody else gets them meanwhile.
 
@@ -66,7 +72,7 @@ class AsyncStoreInbox(AsyncStoreLeases):
             taken.extend(self._store.take(key, limit, ttl=ttl, ack=ack, durability="process"))
 
         try:
-            await self._decide(job, level)
+            await self._decide(job, level, timeout)
         except BaseException as exc:
             if taken and not ack and not isinstance(exc, GeneratorExit):
                 await self._workers.finish(lambda: self._store.put_back(key, taken))
@@ -79,31 +85,34 @@ class AsyncStoreInbox(AsyncStoreLeases):
         messages: Message | str | Iterable[Message | str],
         *,
         durability: Durability | None = None,
+        timeout: float | None = None,
     ) -> int:
         """Tell that messages, or their ids, are dealt with: they are removed; how many were there."""
         level = self._store._level(durability)
-        return await self._decide(lambda: self._store.ack(key, messages, durability="process"), level)
+        return await self._decide(lambda: self._store.ack(key, messages, durability="process"), level, timeout)
 
-    async def put_back(self, key: str, messages: Message | str | Iterable[Message | str]) -> int:
+    async def put_back(
+        self, key: str, messages: Message | str | Iterable[Message | str], *, timeout: float | None = None
+    ) -> int:
         """Let messages that this process took wait again, in their old places; how many there were."""
-        return await self._decide(lambda: self._store.put_back(key, messages), "process")
+        return await self._decide(lambda: self._store.put_back(key, messages), "process", timeout)
 
     @asynccontextmanager
     async def taking(
-        self, key: str, limit: int | None = None, *, ttl: float = 300.0
+        self, key: str, limit: int | None = None, *, ttl: float = 300.0, timeout: float | None = None
     ) -> AsyncIterator[builtins.list[Message]]:
         """Take messages for an ``async with`` block: acknowledged when it ends, put back when it raises."""
-        messages = await self.take(key, limit, ttl=ttl)
+        messages = await self.take(key, limit, ttl=ttl, timeout=timeout)
         try:
             yield messages
         except GeneratorExit:
             raise  # thrown away with its loop: they wait again when their term is over
         except BaseException:
             if messages:
-                await self.put_back(key, messages)
+                await self.put_back(key, messages, timeout=timeout)
             raise
         if messages:
-            await self.ack(key, messages)
+            await self.ack(key, messages, timeout=timeout)
 
     async def wait_inbox(self, key: str, timeout: float | None = None) -> builtins.list[Message]:
         """Wait until messages wait in the session's inbox, and return them as ``peek`` does.
@@ -123,16 +132,17 @@ class AsyncStoreInbox(AsyncStoreLeases):
         await self._begin()
         return await self._workers.read(self._store.inboxes, timeout)
 
-    async def _decide(self, job: Callable[[], T], level: Durability) -> T:
+    async def _decide(self, job: Callable[[], T], level: Durability, timeout: float | None) -> T:
         """Run a job of the synchronous store that commits with process durability, and settle it."""
         await self._begin()
+        timeout_s = self._store._lock_timeout if timeout is None else timeout
         if await self._reading_core() is None:
             # The first commit of a store makes it, or there is nothing to change in one that is not there.
             result = await self._workers.finish(job)
             core = self._store._core
             if core is None or not core.is_ready():
                 return result
-            return await self._committer.finish(core, lambda: result, level, deciding.last_commit)
+            return await self._committer.finish(core, lambda: result, level, timeout_s)
         if self._store._read_only:
             return await self._workers.finish(job)
-        return await self._committer.finish(await self._writing_core(), job, level, deciding.last_commit)
+        return await self._committer.finish(await self._writing_core(), job, level, timeout_s)
