@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,9 @@ import pytest
 from harness.trees import read_tree
 from harness.watched import WatchedFs
 
-from sessiondir import InvalidKey, InvalidOption, LockTimeout, SessionStore, maintenance
+from sessiondir import InvalidKey, InvalidOption, LockTimeout, SessionStore, deciding, maintenance
+from sessiondir.core import Core
+from sessiondir.leasing import Lease
 from sessiondir.maintenance import Policy, apply, list_trash, plan
 
 from .stores import (
@@ -155,6 +157,27 @@ def test_a_leased_session_stays(store: SessionStore) -> None:
     assert {one.name: one.why_not for one in report.refused} == {"old:2": "it is leased to gateway-2"}
     assert trashed(store) == ["old:0", "old:3", "old:4"]
     assert sorted(apply(store, plan(store, enforce())).removed) == ["old:1", "old:2"]
+
+
+def test_a_lease_that_is_granted_at_the_last_moment_protects(
+    store: SessionStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """G9: whether a session is leased is looked at under the lock under which it is deleted."""
+    found = plan(store, enforce())
+    commit = deciding.commit_decided
+    leases: list[Lease] = []
+
+    def commit_late(core: Core, keys: Sequence[str], *more: Any) -> Any:
+        if not leases:
+            leases.append(store.lease("old:2", "late"))
+        return commit(core, keys, *more)
+
+    monkeypatch.setattr(deciding, "commit_decided", commit_late)
+    report = apply(store, found)
+    assert {one.name: one.why_not for one in report.refused} == {"old:2": "it is leased to late"}
+    assert store.get("old:2") is not None
+    assert "old:2" not in trashed(store)
+    leases[0].release()
 
 
 def test_messages_that_wait_for_a_session_outlive_it(store: SessionStore) -> None:

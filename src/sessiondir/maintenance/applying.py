@@ -22,7 +22,6 @@ from typing import Final
 from sessiondir import durable, trash
 from sessiondir.directory import StoreDirectory
 from sessiondir.errors import (
-    ConflictError,
     LockTimeout,
     NotFoundError,
     ReentrantUpdate,
@@ -30,9 +29,10 @@ from sessiondir.errors import (
     translated,
 )
 from sessiondir.layout import store_path
-from sessiondir.maintenance.ground import Ground, document_of, lease_holder, renew_journal
+from sessiondir.maintenance.ground import Ground, delete_unless, document_of, lease_holder, renew_journal
 from sessiondir.maintenance.index import Index, Steps
 from sessiondir.maintenance.plan import ONLY_WARNING, Outcome, Plan, PlannedFile, PlannedSession, Report
+from sessiondir.model import Document
 from sessiondir.place import Place
 from sessiondir.store import SessionStore
 from sessiondir.transcripts.folder import TranscriptFolder
@@ -41,6 +41,7 @@ from sessiondir.trash import Note
 _log = logging.getLogger("sessiondir")
 _BATCH: Final = 16
 _BATCH_BYTES: Final = 1 << 20
+_GONE: Final = "it is not there any more"
 _MAY_BE_USED: Final = "a session that cannot be read may use it"
 
 
@@ -148,20 +149,22 @@ class Applier:
         except StoreError as exc:
             self._sessions.append(Outcome(session.key, session.action, str(exc)))
             return None
-        why_not = self._why_not(session, doc.version if doc is not None else 0)
+        why_not = self._why_not(session, doc) if doc is not None else _GONE
         if why_not is not None or doc is None:
-            self._sessions.append(Outcome(session.key, session.action, why_not or "it is not there any more"))
+            self._sessions.append(Outcome(session.key, session.action, why_not))
             return None
         at_ms = self._ground.now_ms()
         note = Note(at_ms, session.action, session.reason, session.transcripts)
         return trash.stage(self._directory, doc, note), at_ms
 
-    def _why_not(self, session: PlannedSession, version: int) -> str | None:
-        if version != session.version:
-            return "it changed since the plan was made" if version else "it is not there any more"
+    def _why_not(self, session: PlannedSession, doc: Document) -> str | None:
+        if doc.fields is None:
+            return _GONE
+        if doc.version != session.version:
+            return "it changed since the plan was made"
         if session.key in self._plan.active:
             return "it is active"
-        holder = lease_holder(self._store, session.key)
+        holder = lease_holder(self._store, doc)
         return f"it is leased to {holder}" if holder is not None else None
 
     def _delete(self, sessions: Sequence[PlannedSession]) -> dict[str, str]:
@@ -170,20 +173,15 @@ class Applier:
         while todo := {session.key: session for session in sessions if session.key not in left}:
             try:
                 # A session that somebody is updating is in use: no waiting.
-                with self._store.transaction(*todo, timeout=0) as txn:
-                    for key, session in todo.items():
-                        why_not = self._why_not(session, self._store.version_of(key) or 0)
-                        if why_not is None:
-                            del txn[key]
-                        else:
-                            left[key] = why_not
-                return left
+                with self._store.transaction(*todo, timeout=0):
+                    # Looked at again under the commit lock: a lease may be granted at any other moment.
+                    return left | delete_unless(
+                        self._store, tuple(todo), lambda key, doc: self._why_not(todo[key], doc)
+                    )
             except (LockTimeout, ReentrantUpdate) as exc:
                 if exc.session is None or exc.session not in todo:
                     raise
                 left[exc.session] = "somebody is working on it"
-            except ConflictError as exc:
-                left[exc.session] = "it changed since the plan was made"
         return left
 
     def _lives(self, session: PlannedSession) -> bool:

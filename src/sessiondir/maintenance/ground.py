@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from sessiondir import trash
+from sessiondir import deciding, trash
 from sessiondir.clock import Clock
 from sessiondir.core import Core
 from sessiondir.directory import StoreDirectory
 from sessiondir.errors import ChangesUnavailable, CorruptFile
 from sessiondir.fs import FileSystem
-from sessiondir.model import Document
+from sessiondir.leases import lease_info
+from sessiondir.model import Delete, Document, Operation
 from sessiondir.state import read_state
 from sessiondir.store import SessionStore
 
@@ -83,10 +85,38 @@ def normalised(store: SessionStore, key: str) -> str:
     return store._normalise(key)
 
 
-def lease_holder(store: SessionStore, key: str) -> str | None:
-    """Who holds a session's lease; None if nobody does."""
-    found = store.lease_of(key)
-    return found.owner if found is not None else None
+def lease_holder(store: SessionStore, doc: Document) -> str | None:
+    """Who holds a session's lease according to its document; None if nobody does."""
+    record = doc.aside.lease if doc.aside is not None else None
+    if record is None:
+        return None
+    found = lease_info(doc.key, record, deciding.now(store._clock))
+    return found.owner if found.free is None else None
+
+
+def delete_unless(
+    store: SessionStore, keys: Sequence[str], why_not: Callable[[str, Document], str | None]
+) -> dict[str, str]:
+    """Delete sessions as one commit, but for those for which ``why_not`` gives a reason; these reasons.
+
+    ``why_not`` is asked under the commit lock, so nothing can come between its answer and the
+    commit. The caller holds the sessions. Errors as writing; nothing was deleted then.
+    """
+    core = store._writing()
+    left: dict[str, str] = {}
+
+    def decide(documents: deciding.Documents) -> list[Operation]:
+        left.clear()
+        for key in keys:
+            reason = why_not(key, documents[key])
+            if reason is not None:
+                left[key] = reason
+        return [Delete(key) for key in keys if key not in left]
+
+    committed = deciding.commit_decided(core, keys, decide, store._lock_timeout, store._durability)
+    if committed is not None:
+        core.settle(committed, store._durability, store._interval)
+    return left
 
 
 def last_commit_ms(store: SessionStore) -> int | None:

@@ -15,7 +15,6 @@ from sessiondir.maintenance.ground import (
     get_ready,
     ground_of,
     last_commit_ms,
-    lease_holder,
     normalised,
 )
 from sessiondir.maintenance.index import Index, JournalIndex, SessionFacts, Steps
@@ -156,7 +155,8 @@ def circumstances(
     def special(facts: SessionFacts) -> str | None:
         if facts.key in active:
             return "it is active"
-        holder = lease_holder(store, facts.key) if facts.leased else None
+        lease = store.lease_of(facts.key) if facts.leased else None
+        holder = lease.owner if lease is not None else None
         return f"it is leased to {holder}" if holder is not None else None
 
     now_ms = ground.now_ms()
