@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 import threading
+import time
 from typing import Any
 
 import msgspec
@@ -100,8 +101,8 @@ def test_large_text_that_only_the_standard_library_reads() -> None:
     assert codec.decode_in_steps(data) == ["\ud800", "x" * 300_000, {"n": 1}]
 
 
-def test_one_thread_at_a_time_has_large_work_and_gives_way_after_it() -> None:
-    """Steps of two threads never overlap, and each is followed by a turn for the others; small work is not."""
+def test_one_thread_at_a_time_has_large_work_and_gives_way_when_its_turn_is_over() -> None:
+    """Steps of two threads never overlap, and each as long as a turn is followed by one for the others."""
     inside, offers = [], []
     most = 0
 
@@ -109,6 +110,7 @@ def test_one_thread_at_a_time_has_large_work_and_gives_way_after_it() -> None:
         nonlocal most
         inside.append(number)
         most = max(most, len(inside))
+        time.sleep(steps._TURN_S)
         inside.remove(number)
         return number
 
