@@ -24,18 +24,21 @@ STEP_BYTES = 1 << 16
 _NAP_S = 1e-4
 _TURN_S = 5e-4
 """A thread keeps on for so long; giving way after each step would cost more than the steps."""
+_LONG_TURN_S = 4e-3
+"""The same in a program that has no event loop to serve."""
 
 
 class _Mine(threading.local):
     """What gives the others their turn in this thread, and when it did so last."""
 
     given_s = 0.0
+    turn_s = _LONG_TURN_S
 
     def offer(self) -> None:
         time.sleep(_NAP_S)
 
     def offer_when_due(self) -> None:
-        if time.monotonic() - self.given_s >= _TURN_S:
+        if time.monotonic() - self.given_s >= _Mine.turn_s:
             self.offer()
             self.given_s = time.monotonic()
 
@@ -65,6 +68,7 @@ def give_way(size: int) -> None:
 def offer_with(offer: Callable[[], None]) -> None:
     """From now on this thread calls ``offer`` to give others their turn; it must return within milliseconds."""
     _mine.offer = offer  # type: ignore[method-assign]
+    _Mine.turn_s = _TURN_S
 
 
 def _after_fork_in_child() -> None:
