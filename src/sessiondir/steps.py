@@ -33,6 +33,7 @@ class _Mine(threading.local):
 
     given_s = 0.0
     turn_s = _LONG_TURN_S
+    runs_loop = False
 
     def offer(self) -> None:
         time.sleep(_NAP_S)
@@ -50,7 +51,7 @@ _large = threading.RLock()
 
 def step(work: Callable[[A], T], value: A, size: int) -> T:
     """``work(value)``, as one step if ``size``, in bytes, is large."""
-    if size <= LARGE_BYTES:
+    if size <= LARGE_BYTES or _mine.runs_loop:
         return work(value)
     with _large:
         result = work(value)
@@ -60,7 +61,7 @@ def step(work: Callable[[A], T], value: A, size: int) -> T:
 
 def give_way(size: int) -> None:
     """Let others have a turn after work on ``size`` bytes, if that is large."""
-    if size > LARGE_BYTES:
+    if size > LARGE_BYTES and not _mine.runs_loop:
         with _large:
             _mine.offer_when_due()
 
@@ -69,6 +70,11 @@ def offer_with(offer: Callable[[], None]) -> None:
     """From now on this thread calls ``offer`` to give others their turn; it must return within milliseconds."""
     _mine.offer = offer  # type: ignore[method-assign]
     _Mine.turn_s = _TURN_S
+
+
+def run_loop_here() -> None:
+    """From now on this thread waits for nobody: it runs an event loop, for which the others wait."""
+    _mine.runs_loop = True
 
 
 def _after_fork_in_child() -> None:
