@@ -287,10 +287,9 @@ def _name(name: Any) -> bytes:
 
 def is_encoded(value: Any, stored: bytes) -> bool:
     """Whether ``stored`` is the compact JSON of ``value``; ends at the first difference."""
-    view = memoryview(stored)
     at = 0
     for part in encode(value):
-        if view[at : at + len(part)] != part:
+        if not stored.startswith(part, at):
             return False
         at += len(part)
     return at == len(stored)

@@ -3,8 +3,8 @@
 CPython lets a thread keep the interpreter for 5 ms before another one may ask for it, and
 then any thread may get it. An event loop in one thread would stand still for tens of
 milliseconds while others decode sessions of megabytes. So the work on large data is done
-in steps of a fraction of a millisecond, one thread at a time, and after each step the others
-have a turn. Small data takes none of this.
+in steps of a fraction of a millisecond, one thread at a time, and about every half
+millisecond the others have a turn. Small data takes none of this.
 """
 
 from __future__ import annotations
@@ -22,13 +22,26 @@ LARGE_BYTES = 1 << 18
 STEP_BYTES = 1 << 16
 """About as much is parsed or encoded in one step: some tenths of a millisecond."""
 _NAP_S = 1e-4
+_TURN_S = 5e-4
+"""A thread keeps on for so long; giving way after each step would cost more than the steps."""
+_LONG_TURN_S = 4e-3
+"""The same in a program that has no event loop to serve."""
 
 
 class _Mine(threading.local):
-    """What gives the others their turn in this thread."""
+    """What gives the others their turn in this thread, and when it did so last."""
+
+    given_s = 0.0
+    turn_s = _LONG_TURN_S
+    runs_loop = False
 
     def offer(self) -> None:
         time.sleep(_NAP_S)
+
+    def offer_when_due(self) -> None:
+        if time.monotonic() - self.given_s >= _Mine.turn_s:
+            self.offer()
+            self.given_s = time.monotonic()
 
 
 _mine = _Mine()
@@ -38,24 +51,30 @@ _large = threading.RLock()
 
 def step(work: Callable[[A], T], value: A, size: int) -> T:
     """``work(value)``, as one step if ``size``, in bytes, is large."""
-    if size <= LARGE_BYTES:
+    if size <= LARGE_BYTES or _mine.runs_loop:
         return work(value)
     with _large:
         result = work(value)
-        _mine.offer()
+        _mine.offer_when_due()
     return result
 
 
 def give_way(size: int) -> None:
     """Let others have a turn after work on ``size`` bytes, if that is large."""
-    if size > LARGE_BYTES:
+    if size > LARGE_BYTES and not _mine.runs_loop:
         with _large:
-            _mine.offer()
+            _mine.offer_when_due()
 
 
 def offer_with(offer: Callable[[], None]) -> None:
     """From now on this thread calls ``offer`` to give others their turn; it must return within milliseconds."""
     _mine.offer = offer  # type: ignore[method-assign]
+    _Mine.turn_s = _TURN_S
+
+
+def run_loop_here() -> None:
+    """From now on this thread waits for nobody: it runs an event loop, for which the others wait."""
+    _mine.runs_loop = True
 
 
 def _after_fork_in_child() -> None:

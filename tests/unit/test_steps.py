@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 import threading
+import time
 from typing import Any
 
 import msgspec
@@ -100,8 +101,8 @@ def test_large_text_that_only_the_standard_library_reads() -> None:
     assert codec.decode_in_steps(data) == ["\ud800", "x" * 300_000, {"n": 1}]
 
 
-def test_one_thread_at_a_time_has_large_work_and_gives_way_after_it() -> None:
-    """Steps of two threads never overlap, and each is followed by a turn for the others; small work is not."""
+def test_one_thread_at_a_time_has_large_work_and_gives_way_when_its_turn_is_over() -> None:
+    """Steps of two threads never overlap, and each as long as a turn is followed by one for the others."""
     inside, offers = [], []
     most = 0
 
@@ -109,6 +110,7 @@ def test_one_thread_at_a_time_has_large_work_and_gives_way_after_it() -> None:
         nonlocal most
         inside.append(number)
         most = max(most, len(inside))
+        time.sleep(steps._TURN_S)
         inside.remove(number)
         return number
 
@@ -125,3 +127,30 @@ def test_one_thread_at_a_time_has_large_work_and_gives_way_after_it() -> None:
         thread.join()
     assert most == 1
     assert offers == [0] * 600
+
+
+def test_a_thread_with_a_loop_waits_for_no_other_step() -> None:
+    """A worker in a step may be waiting for the loop: the loop's own large work does not wait for the worker."""
+    entered, done = threading.Event(), threading.Event()
+    results = []
+
+    def hold(_: int) -> None:
+        entered.set()
+        assert done.wait(30)
+
+    def loop() -> None:
+        steps.run_loop_here()
+        results.append(steps.step(len, b"large", steps.LARGE_BYTES + 1))
+        steps.give_way(steps.LARGE_BYTES + 1)
+        done.set()
+
+    worker = threading.Thread(target=steps.step, args=(hold, 0, steps.LARGE_BYTES + 1))
+    worker.start()
+    assert entered.wait(30)
+    thread = threading.Thread(target=loop)
+    thread.start()
+    thread.join(30)
+    worker.join(30)
+    assert results == [5]
+    assert not thread.is_alive()
+    assert not worker.is_alive()

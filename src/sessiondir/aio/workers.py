@@ -33,11 +33,12 @@ class _Steadfast(asyncio.Future[Any]):
 
 
 class Reply:
-    """Where the outcome of a job goes: a future of some loop. Called from any thread, once."""
+    """Where the outcome of a job goes: a future of the loop that makes it. Called from any thread, once."""
 
     __slots__ = ("future", "loop", "problem", "value")
 
     def __init__(self, future: asyncio.Future[Any]) -> None:
+        steps.run_loop_here()
         self.future = future
         self.loop = future.get_loop()
         self.value: Any = None
