@@ -18,7 +18,7 @@ TMPFS = {"bytes": "size=2m,mode=700", "inodes": "size=64m,nr_inodes=40,mode=700"
 def _fill(store: SessionStore, kept: dict[str, dict[str, object]]) -> None:
     """Commit until the disk refuses several times in a row; what was acknowledged goes to ``kept``."""
     refused = number = 0
-    while refused < 5 and number < 5000:
+    while refused < 5 and number < 600:
         number += 1
         key, entry = f"session {number}", {"n": number, "pad": "x" * 4000}
         try:
