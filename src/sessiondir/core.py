@@ -183,6 +183,8 @@ class Core:
             view = self.view
             with view.mutex:
                 view.make_writable()
+            if view.journal is None:
+                raise opening.journal_taken_away(self.directory.path)
             self._make_writers(lock_file)
         except BaseException:
             lock_file.close()

@@ -17,7 +17,7 @@ from sessiondir.aside import encode_aside, parse_aside
 from sessiondir.clock import Clock
 from sessiondir.directory import StoreDirectory
 from sessiondir.errors import CorruptFile, StoreError
-from sessiondir.model import Document, missing_document, put_document
+from sessiondir.model import HIGHEST_VERSION, Document, missing_document, put_document
 
 
 def encode_document(doc: Document) -> bytes:
@@ -71,15 +71,15 @@ def parse_document(
         aside = None
         if "latest" in members or "inbox" in members or "lease" in members:
             latest = codec.decode(members.pop("latest", b"0"))
-            if type(latest) is not int:
-                raise codec.DecodeError(f"latest is {latest!r}")
+            if type(latest) is not int or latest > HIGHEST_VERSION:
+                raise codec.DecodeError(f"latest is {latest!r:.80}")
             aside = parse_aside(members.pop("lease", None), members.pop("inbox", None), latest)
         if not isinstance(found, str):
             reason = "no sessionKey"
         elif key is not None and found != key:
             reason = f"holds session {found!r}"
-        elif not isinstance(version, int) or isinstance(version, bool) or version < 0:
-            reason = f"version is {version!r}"
+        elif type(version) is not int or not 0 <= version <= HIGHEST_VERSION:
+            reason = f"version is {version!r:.80}"
         elif waiting:
             if raw_entry == b"null":
                 return missing_document(found, version, aside)

@@ -36,6 +36,7 @@ HEADER_LIMIT = 4096
 PEEK_BYTES = 4096
 _CHUNK = 1 << 18
 _PREALLOCATE = 1 << 18
+_TAIL_CHUNK, _TAIL_BYTES, _LOOK_BYTES = 1 << 20, 64 << 20, 1 << 30
 _TAIL = len(b',"crc":"01234567"}\n')
 
 
@@ -391,14 +392,22 @@ class JournalFile:
         """What stands after the content, zeros left out: normally nothing.
 
         After a power cut old lines may stand behind a gap of zeros; appending over the gap
-        would bring them back to life, so the first writer of a journal looks.
+        would bring them back to life, so the first writer of a journal looks. Time and memory
+        are bounded: of a file that no writer of ours made only the first ``_TAIL_BYTES`` are told.
         """
-        size = self._fs.fstat(self.fd).st_size
-        tail = self._fs.pread(self.fd, size - end, end) if size > end else b""
-        self.size = size
+        self.size = size = self._fs.fstat(self.fd).st_size
+        parts: list[bytes] = []
+        position, stop = end, min(size, end + _LOOK_BYTES)
+        while position < stop and len(parts) * _TAIL_CHUNK < _TAIL_BYTES:
+            part = self._fs.pread(self.fd, min(_TAIL_CHUNK, stop - position), position)
+            if not part:
+                break
+            position += len(part)
+            # Every process does this once, commit lock held: stripping takes a millisecond, comparing does not.
+            if parts or part != bytes(len(part)):
+                parts.append(part)
         self.tail_checked = True
-        # Every process does this once, commit lock held: stripping takes a millisecond, comparing does not.
-        return b"" if tail == bytes(len(tail)) else tail.strip(b"\0")
+        return b"".join(parts).strip(b"\0")
 
     def cut(self, end: int) -> None:
         """Make ``end`` the end of the file."""

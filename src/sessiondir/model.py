@@ -19,6 +19,9 @@ KeyRule = Literal["exact", "lowercase"]
 Durability = Literal["power", "process"]
 ChangeKind = Literal["put", "patch", "delete", "lease", "post", "take", "ack"]
 
+HIGHEST_VERSION: Final = 10**17
+"""No store gets there by committing; a file that says more would make the store's next version unusable."""
+
 _PARSE_BYTES = 400
 """Arrays and objects above this size, unless large, are kept parsed once somebody asked for them."""
 

@@ -223,3 +223,9 @@ def set_damaged_aside(directory: StoreDirectory, clock: Clock, files: SessionFil
         quarantine.set_aside(directory, clock, name, reason)
     for name in opening.outdated:
         quarantine.set_aside(directory, clock, name, "journal of before a layout-1 program took over")
+
+
+def journal_taken_away(path: str) -> CorruptFile:
+    """The error of a store whose new journal vanished before it could be opened."""
+    reason = "its new journal was taken away or replaced"
+    return CorruptFile(f"{path}: {reason}; nothing was changed, try again", path=path, reason=reason)

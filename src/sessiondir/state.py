@@ -12,7 +12,7 @@ from typing import Any
 from sessiondir import codec, durable, layout
 from sessiondir.directory import StoreDirectory
 from sessiondir.errors import CorruptFile, FormatTooNew
-from sessiondir.model import KeyRule
+from sessiondir.model import HIGHEST_VERSION, KeyRule
 
 _LIMIT = 1 << 20
 _KNOWN = frozenset(
@@ -112,7 +112,7 @@ def parse_state(data: bytes, path: str) -> State:
             supported=layout.LAYOUT_VERSION,
         )
     version = value.get("version")
-    if not isinstance(version, int) or isinstance(version, bool) or version < 0:
+    if type(version) is not int or not 0 <= version <= HIGHEST_VERSION:
         raise _corrupt(path, f"version is {version!r:.80}")
     journal, store_id = value.get("journal"), value.get("storeId")
     keys = value.get("keys", "lowercase")

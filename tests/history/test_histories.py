@@ -42,7 +42,7 @@ def _recorded(folder: Path, seed: float, seconds: float, durability: str) -> lis
 def test_a_history_is_explained(tmp_path: Path, durability: str) -> None:
     """Every session is linearizable, snapshots are at one version, and versions only grow."""
     rng = seeded(f"history {durability}")
-    history = _recorded(tmp_path / "run", rng.random(), 2.0, durability)
+    history = _recorded(tmp_path / "run", rng.random(), 1.2, durability)
     commits = explain(history)
     assert commits > 50
     kinds = {one.kind for one in history}
