@@ -20,10 +20,10 @@ from sessiondir.clock import Clock
 from sessiondir.directory import StoreDirectory
 from sessiondir.errors import LockTimeout, MigrationError, translated
 from sessiondir.fs import FileSystem
-from sessiondir.legacy import LegacyFile, index_legacy
+from sessiondir.legacy import ANY_SIZE, LegacyFile, index_legacy
 from sessiondir.legacylock import NO_LINKS, LegacyLock
 from sessiondir.lockfile import take_flock
-from sessiondir.model import Document, Limits
+from sessiondir.model import Document
 from sessiondir.place import Place
 from sessiondir.takeover import LOCK_TIMEOUT_S, Origin, origin_of
 
@@ -58,7 +58,7 @@ def legacy_text(documents: Iterable[Document]) -> Iterator[bytes]:
 
 
 def what_is_in_the_way(
-    fs: FileSystem, clock: Clock, store_path: str, legacy_path: str, limits: Limits, *, overwrite: bool
+    fs: FileSystem, clock: Clock, store_path: str, legacy_path: str, *, overwrite: bool
 ) -> Origin | None:
     """Where a legacy file beside the store comes from; None if there is none. Changes nothing.
 
@@ -67,7 +67,7 @@ def what_is_in_the_way(
     with translated(store_path, "read"):
         place = Place(fs, clock, store_path, legacy_path)
         try:
-            return _origin(place, index_legacy(fs, legacy_path, limits), overwrite)
+            return _origin(place, index_legacy(fs, legacy_path, ANY_SIZE), overwrite)
         finally:
             place.close()
 
@@ -96,7 +96,6 @@ def roll_back(
     *,
     seal: Callable[[], None],
     version: int,
-    limits: Limits,
     overwrite: bool = False,
     lock_timeout_s: float = LOCK_TIMEOUT_S,
 ) -> HandedBack:
@@ -115,7 +114,7 @@ def roll_back(
         place = Place(fs, clock, store_path, legacy_path)
         try:
             with _held_store(place, lock_timeout_s) as owner, place.locked(lock_timeout_s) as lock:
-                return _HandingBack(place, documents, owner, lock).run(seal, version, limits, overwrite)
+                return _HandingBack(place, documents, owner, lock).run(seal, version, overwrite)
         finally:
             place.close()
 
@@ -169,9 +168,9 @@ class _HandingBack:
         self._lock = lock
         self._written: tuple[int, int] | None = None
 
-    def run(self, seal: Callable[[], None], version: int, limits: Limits, overwrite: bool) -> HandedBack:
+    def run(self, seal: Callable[[], None], version: int, overwrite: bool) -> HandedBack:
         place = self._place
-        legacy = index_legacy(place.fs, place.legacy_path, limits)
+        legacy = index_legacy(place.fs, place.legacy_path, ANY_SIZE)
         origin = _origin(place, legacy, overwrite)
         place.sweep()
         temporary = place.temporary_name()

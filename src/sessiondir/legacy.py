@@ -23,7 +23,7 @@ import os
 import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
 
 from sessiondir import codec, layout
 from sessiondir.errors import CorruptFile, storage_error
@@ -82,6 +82,10 @@ class LegacyFile:
         """What there is to say of the file, for people."""
         left_out = tuple(f"{shown(name)} was left out: {reason}" for name, reason in self.dropped.items())
         return self.notes + left_out
+
+
+ANY_SIZE: Final = Limits(legacy_bytes=1 << 62, entry_bytes=1 << 40)
+"""For files that we wrote or took over ourselves: whatever was allowed then, they have to be known again."""
 
 
 def legacy_signature(fs: FileSystem, path: str) -> Signature | None:
@@ -197,7 +201,8 @@ def _refused_open(path: str, status: os.stat_result, limits: Limits) -> LegacyFi
 
 
 def _too_large(path: str, size: int, status: os.stat_result, limits: Limits) -> LegacyFile:
-    return _invalid(path, f"{size} bytes, the limit is {limits.legacy_bytes}; raise it to use the file", status)
+    reason = f"{size} bytes, the limit is {limits.legacy_bytes}; raise it (--max-bytes, or Limits.legacy_bytes)"
+    return _invalid(path, reason, status)
 
 
 def _read_open(

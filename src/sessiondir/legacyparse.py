@@ -146,7 +146,10 @@ class Reading:
 
     def _too_large(self, name: str, size: int) -> Unusable:
         limit = self._limits.entry_bytes
-        return Unusable(f"the entry of {shown(name)} has {size} bytes, the limit is {limit}; raise it")
+        return Unusable(
+            f"the entry of {shown(name)} has {size} bytes, the limit is {limit}; raise it (--max-entry-bytes, or "
+            "Limits.entry_bytes)"
+        )
 
 
 def repaired(raw: bytes) -> bytes:

@@ -28,7 +28,7 @@ from dataclasses import dataclass, field
 from sessiondir.commit import Moved
 from sessiondir.core import Core
 from sessiondir.errors import ChangesUnavailable, CorruptFile, MigrationError
-from sessiondir.legacy import LegacyFile, index_legacy
+from sessiondir.legacy import ANY_SIZE, LegacyFile, index_legacy
 from sessiondir.legacyentries import LegacyEntries
 from sessiondir.legacyparse import Located, shown
 from sessiondir.model import Limits, Operation, Put
@@ -199,11 +199,10 @@ class _Merging:
         origin = state.migrated_from if state is not None else None
         if origin is None:
             return None
-        limits = Limits(legacy_bytes=1 << 62, entry_bytes=1 << 40)
         keys: set[str] = set()
         complete = False
         for name in place.backups():
-            found = index_legacy(place.fs, f"{place.path}/{name}", limits)
+            found = index_legacy(place.fs, f"{place.path}/{name}", ANY_SIZE)
             keys.update(found.sessions)
             complete |= (found.size, found.sha256) == (origin.get("bytes"), origin.get("sha256"))
         return frozenset(keys) if complete else None

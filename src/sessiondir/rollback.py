@@ -90,7 +90,7 @@ def rollback(
     ):
         sessions = _Sessions(core)
         if dry_run:
-            what_is_in_the_way(fs, clock, store_path, legacy_path, limits, overwrite=overwrite)
+            what_is_in_the_way(fs, clock, store_path, legacy_path, overwrite=overwrite)
             size = sum(map(len, legacy_text(sessions)))
             warnings = (*sessions.warnings(), *_about_size(size, limits))
             return RollbackResult(
@@ -111,7 +111,6 @@ def rollback(
                 sessions,
                 seal=functools.partial(_seal, core, file),
                 version=core.view.version,
-                limits=limits,
                 overwrite=overwrite,
                 lock_timeout_s=lock_timeout,
             )
@@ -192,7 +191,8 @@ class _Sessions:
 def _about_size(size: int, limits: Limits) -> list[str]:
     if size <= limits.legacy_bytes:
         return []
-    return [f"the file has {size} bytes; migrating it again needs a higher limit than {limits.legacy_bytes}"]
+    needed = f"a higher limit than {limits.legacy_bytes} (--max-bytes, or Limits.legacy_bytes)"
+    return [f"the file has {size} bytes; migrating it again needs {needed}"]
 
 
 def _level(core: Core) -> None:

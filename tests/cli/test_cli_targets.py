@@ -144,3 +144,18 @@ def test_limits(run: Run, state: Path) -> None:
     run("migrate", "--agent", "main", "--max-bytes", "100", code=20)
     run("migrate", "--agent", "main", "--max-entry-bytes", "100", code=20)
     run("migrate", "--agent", "main", "--max-bytes", "100000000")
+
+
+def test_agents_without_a_store_are_no_failure(run: Run, state: Path, tmp_path: Path) -> None:
+    """A start goes on where a configured agent has no store yet; a store that was named must be there."""
+    template = f"{tmp_path}/own/{{agentId}}.json"
+    config = {"session": {"store": template}, "agents": {"list": [{"id": "main"}, {"id": "new"}]}}
+    (state / "openclaw.json").write_text(json.dumps(config))
+    for name in ("migrate", "rollback"):
+        found = told(run, name, "--all")
+        assert [store["outcome"] for store in found["stores"] if store["agent"] == "new"] == ["missing"]
+        assert "warning" not in run(name, "--all").stderr
+    path = str(tmp_path / "own" / "new.json")
+    for options in (("--agent", "new"), ("--store", path), ("--store", path, "--store", path + "2.json")):
+        assert run("migrate", *options, code=10).exit_code == 10
+        assert run("rollback", *options, code=10).exit_code == 10

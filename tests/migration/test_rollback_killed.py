@@ -14,6 +14,7 @@ from harness.watched import QuickFs
 
 from migration.stores import SMALL_SESSIONS, leftovers, names, put_legacy, sessions
 from sessiondir import SessionStore, migration
+from sessiondir.model import Limits
 
 WANTED: dict[str, Any] = SMALL_SESSIONS | {"42": {"sessionId": "n", "updatedAt": 6, "channel": "x"}}
 WANTED.update(new={"sessionId": "later", "updatedAt": 7})
@@ -81,6 +82,25 @@ def test_rolling_back_again_finishes(remains: Iterator[tuple[str, Path]]) -> Non
         assert len(names(path.parent, "sessions.d.bak.")) == 1, here
         assert leftovers(path.parent) == [], here
     assert states == {(True, False), (True, True), (False, True)}
+
+
+def test_a_file_above_the_limits_is_known_again(tmp_path: Path) -> None:
+    """A store that was migrated with higher limits is rolled back without them, also when killed half-way."""
+    small = Limits(legacy_bytes=100, entry_bytes=100)
+    first = prepare_in(tmp_path / "0")
+    total = killed_at(first, 0).count
+    seen = 0
+    for number in range(1, total + 1):
+        path = prepare_in(tmp_path / f"{number}")
+        fs = killed_at(path, number)
+        if not (path.exists() and (path.parent / "sessions.d").exists()):
+            continue
+        seen += 1
+        planned = migration.rollback(path, limits=small, dry_run=True)
+        assert planned.outcome == "would_roll_back", fs.last
+        assert migration.rollback(path, limits=small, fs=QuickFs()).outcome == "rolled_back", fs.last
+        assert json.loads(path.read_bytes()) == WANTED, fs.last
+    assert seen
 
 
 # A journal that was finished for good is mended by the first writer, and nobody writes here.

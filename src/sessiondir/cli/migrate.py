@@ -90,7 +90,10 @@ def migrate(
                     target, automatic=automatic, limits=limits, lock_timeout=lock_timeout, progress=progress
                 )
             )
-    problems = [_problem(result) for result in results]
+    problems = [
+        _problem(result, must_exist=chosen.must_exist(target))
+        for target, result in zip(chosen, results, strict=True)
+    ]
     if chosen.several:
         _tell_report(chosen, migration.MigrationReport(tuple(results)), as_json=as_json)
         return first_failure(problems)
@@ -110,9 +113,9 @@ def _limits(max_bytes: int | None, max_entry_bytes: int | None) -> Limits:
     )
 
 
-def _problem(result: MigrationResult) -> StoreError | None:
+def _problem(result: MigrationResult, *, must_exist: bool) -> StoreError | None:
     """What is a failure to the person who asked for a migration."""
-    if result.outcome == "missing":
+    if result.outcome == "missing" and must_exist:
         return _missing(result.path, result.store_path)
     if result.outcome == "skipped_invalid":
         return _unusable(result.path, result.warnings)

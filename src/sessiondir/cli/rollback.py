@@ -60,7 +60,7 @@ def rollback(*, chosen: Chosen, overwrite: bool, dry_run: bool, lock_timeout: fl
         except StoreError as exc:
             found.append(exc)
         else:
-            found.append(_missing(result) if result.outcome == "missing" else result)
+            found.append(_missing(result) if result.outcome == "missing" and chosen.must_exist(target) else result)
     if chosen.several:
         _tell_all(chosen, found, dry_run=dry_run, as_json=as_json)
         return first_failure(one for one in found if isinstance(one, StoreError))

@@ -41,6 +41,10 @@ class Chosen:
         """The one store's path, for commands that show a single one as they always did."""
         return self.targets[0].path
 
+    def must_exist(self, target: Target) -> bool:
+        """Whether it is a failure if the store is missing: not if an agent of many has none yet."""
+        return not (self.several and target.configured)
+
     def skipped_as_json(self) -> list[dict[str, str]]:
         """What was skipped, for ``--json``."""
         return [{"path": path, "reason": reason} for path, reason in self.skipped]
