@@ -179,12 +179,10 @@ class Core:
         lock_file = LockFile(self.directory, self.clock)
         try:
             lock_file.probe()
-            with contextlib.suppress(BlockingIOError):  # a program that does not know what the byte is for
-                lock_file.share_byte(layout.WRITERS_AT)
+            lock_file.share_byte(layout.WRITERS_AT)
             self._make_usable()
-            view = self.view
-            with view.mutex:
-                view.make_writable()
+            with self.view.mutex:
+                self.view.make_writable()
             self._make_writers(lock_file)
         except BaseException:
             lock_file.close()
@@ -418,7 +416,6 @@ class Core:
             thread.join()
         try:
             if self._lock_file is not None and self.failed is None:
-                # The others would pay for a short journal and the zeros ahead anew, once for each that closes.
                 last = self._lock_file.leave_byte(layout.WRITERS_AT)
                 if not self.checkpoint(_CLOSE_CHECKPOINT_S, rotate_bytes=_CLOSE_ROTATE_BYTES if last else None):
                     _log.warning("%s: not levelled at close, another process is at it", self.directory.path)
