@@ -179,6 +179,7 @@ class Core:
         lock_file = LockFile(self.directory, self.clock)
         try:
             lock_file.probe()
+            lock_file.share_byte(layout.WRITERS_AT)
             self._make_usable()
             view = self.view
             with view.mutex:
@@ -418,9 +419,11 @@ class Core:
             thread.join()
         try:
             if self._lock_file is not None and self.failed is None:
-                if not self.checkpoint(_CLOSE_CHECKPOINT_S, rotate_bytes=_CLOSE_ROTATE_BYTES):
+                last = self._lock_file.leave_byte(layout.WRITERS_AT)
+                if not self.checkpoint(_CLOSE_CHECKPOINT_S, rotate_bytes=_CLOSE_ROTATE_BYTES if last else None):
                     _log.warning("%s: not levelled at close, another process is at it", self.directory.path)
-                self.committer.trim()
+                if last:
+                    self.committer.trim()
         finally:
             self._drop()
 

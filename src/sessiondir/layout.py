@@ -40,6 +40,8 @@ JS_BLANKS: Final = (
 SYNC_RECORD_AT: Final = 0
 SYNC_LOCK_AT: Final = 1 << 20
 CHECKPOINT_LOCK_AT: Final = (1 << 20) + 1
+WRITERS_AT: Final = (1 << 20) + 2
+"""Shared by every process that writes: who closes knows whether he is the last, and tidies the journal."""
 PROBE_LOCKS_FROM: Final = 1 << 24
 WAIT_MARKS_FROM: Final = 1 << 62
 _KEY_LOCKS_FROM: Final = 1 << 32

@@ -158,6 +158,18 @@ class LockFile:
         """Whether another process holds or shares the byte; False where that cannot be told."""
         return HAS_OFD_LOCKS and not is_free(self._fs.fcntl(self.fd, OFD_GETLK, range_request(position)))
 
+    def leave_byte(self, position: int) -> bool:
+        """End ``share_byte``; whether nobody else shares it now. True, too, where that cannot be told."""
+        if not HAS_OFD_LOCKS:
+            return True
+        try:
+            self.release_byte(position, range_request(position, unlock=True))
+            return not self.is_taken(position)
+        except OSError as exc:
+            if exc.errno is None:
+                raise  # out of a signal handler
+            return True
+
     def _stripe(self, position: int) -> int:
         # Store-wide locks have stripes of their own, below the key stripes.
         number = position % _STRIPES + 16 if position >= 1 << 32 else position % 16

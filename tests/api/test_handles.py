@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from support.factories import Opener
 from support.files import read_layout1, umask
-from support.processes import run_python
+from support.processes import Peer, run_python
 from support.seams import RuledFileSystem
 from support.soundness import leaked, loose_modes, open_descriptors
 
@@ -256,3 +256,25 @@ def test_check_leaves_no_descriptor_open(
     assert [finding.level for finding in store.check()] == ["error"]
     assert caplog.records
     assert leaked(before) == []
+
+
+def test_only_the_last_writer_to_close_tidies_the_journal(open_directory: Opener, store_path: str) -> None:
+    """G12: who ends before the others leaves their journal as it is; one that was killed holds nobody up."""
+    stays, goes, reads = open_directory(), open_directory.elsewhere(), open_directory.elsewhere(read_only=True)
+    for store in (stays, goes):
+        for number in range(40):
+            store.put("k", {"n": number, "x": f"{number:010}" * 1000})
+    assert reads.get("k") is not None
+    journal = Path(store_path, "journal-1.jsonl")
+    size = journal.stat().st_size
+    goes.close()
+    assert journal.stat().st_size == size
+    assert read_layout1(store_path)["k"]["n"] == 39
+    with Peer(store_path) as peer:
+        peer.do("store.put('k', {'n': 40})")
+        peer.kill()
+    stays.close()
+    (journal,) = Path(store_path).glob("journal-*")
+    assert journal.name == "journal-2.jsonl"
+    assert b"\0" not in journal.read_bytes()
+    assert read_layout1(store_path)["k"] == {"n": 40}

@@ -176,20 +176,53 @@ def parent(path: str, options: Options) -> None:
     say(done=True)
 
 
-def child(path: str, options: Options) -> None:
-    """Wait for the signal, make a session, update it, announce it to the parent; say how long it took."""
-    name = options["name"]
+def _queued_s() -> float:
+    """Seconds that this thread could have run and no processor was free; 0 where Linux does not tell."""
+    try:
+        with open("/proc/thread-self/schedstat", encoding="utf-8") as file:
+            return int(file.read().split()[1]) / 1e9
+    except OSError:
+        return 0.0
+
+
+def _announce(options: Options, update: Callable[[], object], post: Callable[[float], object]) -> None:
+    """Wait for the signal, update so often, announce; say the longest waits in seconds.
+
+    ``queued`` is the part of the announcement's wait in which no processor was free for us.
+    """
     longest = 0.0
-    with _open(path, options) as store:
-        say(ready=True)
-        sys.stdin.readline()
-        for _ in range(options["updates"]):
-            begun = time.monotonic()
-            store.update(name, _more, create=True)
-            longest = max(longest, time.monotonic() - begun)
+    say(ready=True)
+    sys.stdin.readline()
+    for _ in range(options["updates"]):
         begun = time.monotonic()
-        store.post(options["parent"], {"child": name, "at": begun}, id=name)
-        say(update=longest, post=time.monotonic() - begun)
+        update()
+        longest = max(longest, time.monotonic() - begun)
+    queued, begun = _queued_s(), time.monotonic()
+    post(begun)
+    took = time.monotonic() - begun
+    say(update=longest, post=took, queued=min(took, _queued_s() - queued))
+
+
+def child(path: str, options: Options) -> None:
+    """Make a session, update it, and announce it to the parent."""
+    name = options["name"]
+    with _open(path, options) as store:
+        _announce(
+            options,
+            lambda: store.update(name, _more, create=True),
+            lambda begun: store.post(options["parent"], {"child": name, "at": begun}, id=name),
+        )
+
+
+def appender(path: str, options: Options) -> None:
+    """As ``child`` without a store: each step is a synced line at the end of one plain file."""
+    fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+
+    def append(_begun: float = 0.0) -> None:
+        os.write(fd, b"x" * 120 + b"\n")
+        os.fdatasync(fd)
+
+    _announce(options, append, append)
 
 
 def poster(path: str, options: Options) -> None:
@@ -261,7 +294,7 @@ def history(path: str, options: Options) -> None:
 _WORK: dict[str, Callable[[str, Options], None]] = {
     work.__name__: work
     for work in (
-        increments, first_open, pairs, flushing, acknowledged, hold, stop_in_commit, parent, child,
+        increments, first_open, pairs, flushing, acknowledged, hold, stop_in_commit, parent, child, appender,
         poster, consumer, maintenance, history,
     )
 }  # fmt: skip

@@ -9,6 +9,7 @@ import time
 from typing import Any
 
 import pytest
+from harness.seeds import seeded
 from support.factories import Opener
 from support.processes import Peer
 
@@ -398,3 +399,48 @@ def test_a_forked_child_may_renew_what_it_inherited(open_directory: Opener) -> N
     assert (found.pid, found.token, found.free) == (child, lease.token, "owner died")
     lease.renew()
     assert lease.is_held
+
+
+def test_no_fenced_change_lands_under_a_later_lease(open_directory: Opener) -> None:
+    """G3: runs that are always late; what a run finds when it begins nobody else changes until it is lost."""
+    rng = seeded("late runs")
+    handles = [open_directory.elsewhere(durability="process") for _ in range(4)]
+    handles[0].put(KEY, {"tokens": []})
+    lost: list[int] = []
+    wrong: list[tuple[int, Any, Any]] = []
+
+    def run(store: SessionStore, pauses_s: list[float]) -> None:
+        for pause_s in pauses_s:
+            try:
+                lease = store.lease(KEY, "late", ttl=0.002, timeout=5.0)
+            except LeaseHeld:
+                continue
+            found = store[KEY]["tokens"]
+            based: list[Any] = []
+
+            def note(entry: dict[str, Any], token: int = lease.token, pause_s: float = pause_s) -> dict[str, Any]:
+                based[:] = entry["tokens"]  # noqa: B023 - called before the next turn of the loop
+                time.sleep(pause_s)
+                return {"tokens": [*entry["tokens"], token]}
+
+            try:
+                for _ in range(3):
+                    time.sleep(pause_s)
+                    store.update(KEY, note, fence=lease)
+                    if based != found:
+                        wrong.append((lease.token, found, list(based)))
+                    found = [*based, lease.token]
+            except LeaseLost:
+                lost.append(lease.token)
+
+    threads = [
+        threading.Thread(target=run, args=(store, [rng.uniform(0, 0.004) for _ in range(15)])) for store in handles
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong, wrong[0]
+    tokens = handles[0][KEY]["tokens"]
+    assert tokens == sorted(tokens)
+    assert lost, "nobody was late enough to mean anything"

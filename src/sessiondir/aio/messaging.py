@@ -10,8 +10,9 @@ from typing import Any, TypeVar
 from sessiondir import deciding
 from sessiondir.aio.leasing import AsyncStoreLeases
 from sessiondir.inbox import InboxInfo, Message, check_limit, message_of, waiting
+from sessiondir.messaging import LOOK_S
 from sessiondir.model import Durability
-from sessiondir.watch import POLL_S, Quiet
+from sessiondir.watch import Quiet
 
 T = TypeVar("T")
 
@@ -124,7 +125,7 @@ class AsyncStoreInbox(AsyncStoreLeases):
             found = await self.peek(key)
             if found or quiet.is_over():
                 return found
-            await self._clock.pause(POLL_S)
+            await self._clock.pause(LOOK_S)
         return []
 
     async def inboxes(self, *, timeout: float | None = None) -> builtins.list[InboxInfo]:
