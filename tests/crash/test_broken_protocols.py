@@ -136,6 +136,29 @@ def test_a_state_file_ahead_of_the_session_files_is_caught(monkeypatch: pytest.M
     assert _caught(scenario, "ordered")
 
 
+class AcknowledgesFirst(PowerLossFileSystem):
+    """A program that tells of success first and syncs the journal afterwards."""
+
+    def __init__(self, root: str) -> None:
+        super().__init__(root)
+        self._late: list[tuple[Any, ...]] = []
+
+    def _note_fdatasync(self, result: None, fd: int) -> None:
+        if fd in self._by_fd:
+            self._late.append(("sync", self._by_fd[fd]))
+
+    def mark(self, value: object) -> None:
+        super().mark(value)
+        self.log += self._late
+        self._late.clear()
+
+
+@pytest.mark.parametrize("name", ["put new", "transaction"])
+def test_syncing_after_acknowledging_is_caught(name: str) -> None:
+    """G2: between the acknowledgement and the sync a power cut loses the commit."""
+    assert _caught(_BY_NAME[name], "ordered", AcknowledgesFirst)
+
+
 def test_a_whole_protocol_is_not_complained_about() -> None:
     """G2: the same images of the unbroken protocol show nothing, so the complaints above are not noise."""
     for name in ("put new", "checkpoint", "rotation"):

@@ -22,9 +22,9 @@ from sessiondir.errors import (
     StoreError,
     UnsupportedFileSystem,
 )
-from sessiondir.testing import ERRNOS, FailingFileSystem, Tree, read_tree, write_tree
+from sessiondir.testing import FailingFileSystem, Tree, read_tree, write_tree
 
-ERRORS = tuple(errno.errorcode[number] for number in ERRNOS)
+ERRORS = ("EIO", "ENOSPC", "EDQUOT", "EACCES", "EROFS", "EMFILE", "EINTR", "ESTALE")
 UNCHANGED = (DiskFull, ReadOnlyStore, LockTimeout, UnsupportedFileSystem)
 """Errors whose documentation says that nothing was changed."""
 
