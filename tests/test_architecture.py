@@ -54,6 +54,9 @@ ORDER = [
     # the asynchronous face
     "aio/workers", "aio/keys", "aio/syncing", "aio/commit", "aio/transaction", "aio/watch", "aio/handle",
     "aio/reading", "aio/leasing", "aio/messaging", "aio/store", "aio/__init__",
+    # file systems for tests
+    "testing/trees", "testing/watching", "testing/failing", "testing/stopping", "testing/disk", "testing/power",
+    "testing/__init__",
 ]  # fmt: skip
 FILE_CALLS = {
     "open", "read", "write", "pread", "pwrite", "readv", "writev", "close", "dup", "dup2", "fstat", "stat",
@@ -70,6 +73,7 @@ FILE_MODULES = {
 MAY_CALL_FILES = {
     "fs": "the seam itself",
     "procfs": "asks the kernel about processes and mounts, never about the store",
+    "testing/trees": "copies whole directories before and after a test, when no store is open",
 }
 MAY_WRITE = {
     "pwrite": {

@@ -25,6 +25,7 @@ HAS_OFD_LOCKS = OFD_SETLK >= 0
 """Whether this platform has open-file-description byte-range locks (Linux does)."""
 
 LOCK_EX, LOCK_UN, LOCK_NB = fcntl.LOCK_EX, fcntl.LOCK_UN, fcntl.LOCK_NB
+F_UNLCK = fcntl.F_UNLCK
 
 
 def range_request(position: int, *, unlock: bool = False, shared: bool = False) -> bytes:

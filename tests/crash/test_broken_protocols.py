@@ -5,25 +5,25 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from harness.crashing import CrashFs
-from harness.disk import ROOT, Rule
 from harness.powerloss import Played, scratch
 from harness.seeds import seeded
 from harness.story import ROTATING, SCENARIOS, Scenario, flush, patch, put_new, running
 
 from sessiondir.checkpoint import Checkpointer
+from sessiondir.testing import PowerLossFileSystem, Rule
+from sessiondir.testing.disk import ROOT
 
 _BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
 
 
-class NoDataSync(CrashFs):
+class NoDataSync(PowerLossFileSystem):
     """A disk that ignores ``fdatasync``: the journal is never synced."""
 
     def _note_fdatasync(self, result: None, fd: int) -> None:
         pass
 
 
-class NoDirectorySync(CrashFs):
+class NoDirectorySync(PowerLossFileSystem):
     """A disk that ignores syncs of directories."""
 
     def _note_fsync(self, result: None, fd: int) -> None:
@@ -31,7 +31,7 @@ class NoDirectorySync(CrashFs):
             super()._note_fsync(result, fd)
 
 
-class NoSessionSync(CrashFs):
+class NoSessionSync(PowerLossFileSystem):
     """A disk that ignores syncs of the files in ``entries/``."""
 
     def _note_fsync(self, result: None, fd: int) -> None:
@@ -44,7 +44,7 @@ class NoSessionSync(CrashFs):
         return [self._names[store][name] for store in stores if name in self._names[store]]
 
 
-class NoFileSync(CrashFs):
+class NoFileSync(PowerLossFileSystem):
     """A disk that ignores every ``fsync`` of a file, journals and state file included."""
 
     def _note_fsync(self, result: None, fd: int) -> None:
@@ -52,7 +52,9 @@ class NoFileSync(CrashFs):
             super()._note_fsync(result, fd)
 
 
-def _caught(scenario: Scenario, rule: Rule, fs_class: type[CrashFs] = CrashFs) -> str | None:
+def _caught(
+    scenario: Scenario, rule: Rule, fs_class: type[PowerLossFileSystem] = PowerLossFileSystem
+) -> str | None:
     """The first complaint about lost or damaged sessions, if there is any."""
     with scratch() as folder:
         played = Played(scenario, folder, fs_class=fs_class)
@@ -72,12 +74,12 @@ def _caught(scenario: Scenario, rule: Rule, fs_class: type[CrashFs] = CrashFs) -
         (NoFileSync, "rotation", "ordered"),
     ],
 )
-def test_a_disk_that_skips_a_sync_is_caught(fs_class: type[CrashFs], name: str, rule: Rule) -> None:
+def test_a_disk_that_skips_a_sync_is_caught(fs_class: type[PowerLossFileSystem], name: str, rule: Rule) -> None:
     """G2: leaving out one kind of sync loses an acknowledged commit in some image, and the model shows it."""
     assert _caught(_BY_NAME[name], rule, fs_class)
 
 
-class RenamesFirst(CrashFs):
+class RenamesFirst(PowerLossFileSystem):
     """A program that renames a session file into place and syncs it afterwards."""
 
     def __init__(self, root: str) -> None:
@@ -101,7 +103,7 @@ def test_renaming_before_syncing_is_caught() -> None:
     assert _caught(_BY_NAME["checkpoint"], "ordered", RenamesFirst)
 
 
-class RemovesFirst(CrashFs):
+class RemovesFirst(PowerLossFileSystem):
     """A program that removes the finished journal before the state file names the new one."""
 
     def __init__(self, root: str) -> None:
@@ -132,6 +134,29 @@ def test_a_state_file_ahead_of_the_session_files_is_caught(monkeypatch: pytest.M
     monkeypatch.setattr(Checkpointer, "_level", lambda self, keys, target: target)
     scenario = Scenario("nothing levelled", running, (patch, put_new, flush), ROTATING)
     assert _caught(scenario, "ordered")
+
+
+class AcknowledgesFirst(PowerLossFileSystem):
+    """A program that tells of success first and syncs the journal afterwards."""
+
+    def __init__(self, root: str) -> None:
+        super().__init__(root)
+        self._late: list[tuple[Any, ...]] = []
+
+    def _note_fdatasync(self, result: None, fd: int) -> None:
+        if fd in self._by_fd:
+            self._late.append(("sync", self._by_fd[fd]))
+
+    def mark(self, value: object) -> None:
+        super().mark(value)
+        self.log += self._late
+        self._late.clear()
+
+
+@pytest.mark.parametrize("name", ["put new", "transaction"])
+def test_syncing_after_acknowledging_is_caught(name: str) -> None:
+    """G2: between the acknowledgement and the sync a power cut loses the commit."""
+    assert _caught(_BY_NAME[name], "ordered", AcknowledgesFirst)
 
 
 def test_a_whole_protocol_is_not_complained_about() -> None:

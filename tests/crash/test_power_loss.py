@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from harness.disk import Rule
 from harness.powerloss import Played, scratch
 from harness.seeds import seeded
 from harness.story import SCENARIOS, Scenario, Step
 from harness.story import at_rest as _at_rest
 from harness.story import flush as _flush
+
+from sessiondir.testing import Rule
 
 _IMAGES = 12
 

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from harness.faulty import FaultFs
 from harness.story import BASE, A, B, at_rest, contents, errors_of, open_on
 from harness.watched import QuickFs
 from support.seams import RuledFileSystem
@@ -16,6 +15,7 @@ from support.seams import RuledFileSystem
 from sessiondir import SessionStore
 from sessiondir.errors import DurabilityUnknown, StoreError
 from sessiondir.model import Limits
+from sessiondir.testing import FailingFileSystem
 
 
 def _fdatasync(kind: str, args: tuple[Any, ...]) -> bool:
@@ -60,7 +60,7 @@ def test_a_failed_sync_stops_the_handle_until_the_store_is_opened_again(
 ) -> None:
     """G2: the call raises DurabilityUnknown, all further writes are refused, reads go on, a new handle works."""
     at_rest(store_path)
-    fs = FaultFs()
+    fs = FailingFileSystem()
     store = open_on(fs, store_path)
     fs.arm(1, number, kinds=_fdatasync)
     with pytest.raises(DurabilityUnknown) as caught:
@@ -86,7 +86,7 @@ def test_a_failed_sync_stops_the_handle_until_the_store_is_opened_again(
 def test_a_failed_sync_is_never_tried_again(store_path: str) -> None:
     """G2: the system may report a failure once and then lie; the handle makes no second attempt."""
     at_rest(store_path)
-    fs = FaultFs()
+    fs = FailingFileSystem()
     with open_on(fs, store_path) as store:
         fs.arm(1, errno.EIO, kinds=_fdatasync)
         with pytest.raises(DurabilityUnknown):
@@ -100,7 +100,7 @@ def test_a_failed_sync_is_never_tried_again(store_path: str) -> None:
 def test_other_handles_of_the_process_refuse_too(store_path: str) -> None:
     """G2: handles that share the journal share its fate."""
     at_rest(store_path)
-    fs = FaultFs()
+    fs = FailingFileSystem()
     with open_on(fs, store_path) as first, open_on(fs, store_path) as second:
         fs.arm(1, errno.EIO, kinds=_fdatasync)
         with pytest.raises(DurabilityUnknown):
@@ -152,7 +152,7 @@ def _error_of(call: Callable[[], object]) -> StoreError | None:
 def test_a_sync_that_fails_while_a_journal_is_replaced(store_path: str, nth: int) -> None:
     """G2: whichever sync of a journal fails, what was acknowledged is there and the next handle goes on."""
     at_rest(store_path)
-    fs = FaultFs()
+    fs = FailingFileSystem()
     with open_on(fs, store_path, limits=Limits(journal_bytes=1), durability="process") as store:
         store.patch(A, {"n": 1})
         fs.arm(nth, errno.EIO, kinds=_fdatasync)

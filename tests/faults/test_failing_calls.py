@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 from harness.failing import ERRORS, Failures, Fault
-from harness.faulty import CLOSING, UNLOCKING
 from harness.powerloss import scratch
 from harness.story import SCENARIOS, Scenario
+
+from sessiondir.testing import CLOSING, UNLOCKING
 
 _RARE = (CLOSING, UNLOCKING)
 

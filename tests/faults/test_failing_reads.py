@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from harness.failing import ERRORS, leaked
-from harness.faulty import FaultFs
 from harness.powerloss import scratch
 from harness.story import (
     LONG_KEY,
@@ -22,11 +21,11 @@ from harness.story import (
     running,
     with_messages,
 )  # fmt: skip
-from harness.trees import read_tree
 from harness.watched import leave
 
 from sessiondir import SessionStore
 from sessiondir.errors import StoreError
+from sessiondir.testing import FailingFileSystem, read_tree
 
 
 def _served_or_named(store: SessionStore) -> list[str]:
@@ -70,7 +69,7 @@ def test_a_failing_call_in_a_read_is_an_error_or_harmless(name: str, beginning: 
         path = f"{folder}/sessions.d"
         expected = beginning(path)
         before = read_tree(path)
-        with open_on(FaultFs(), path) as store:
+        with open_on(FailingFileSystem(), path) as store:
             right = _READS[name](store)
         nth = 0
         while True:
@@ -85,7 +84,7 @@ def test_a_failing_call_in_a_read_is_an_error_or_harmless(name: str, beginning: 
             if not reached:
                 break
         assert read_tree(path) == before, "a failed read wrote something"
-        with open_on(FaultFs(), path, read_only=True) as store:
+        with open_on(FailingFileSystem(), path, read_only=True) as store:
             assert contents(store) == expected
     assert attempts > 10
     assert not complaints, f"{len(complaints)} of {attempts}\n" + "\n".join(complaints[:6])
@@ -95,7 +94,7 @@ def _attempt(
     path: str, read: Callable[[SessionStore], Any], right: Any, nth: int, error: str, forever: bool
 ) -> tuple[str, bool]:
     """Fail one call of opening and reading; what is wrong, and whether the call was reached."""
-    fs = FaultFs()
+    fs = FailingFileSystem()
     fs.arm(nth, getattr(errno, error), forever=forever, kinds=_not_closing)
     store, answer = None, right
     try:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from harness.stopping import Dead, StopFs
 from harness.story import Scenario, Sessions, open_on
-from harness.trees import Tree, digest, read_tree, write_tree
 from sessiondir import SessionStore
+from sessiondir.testing import Stopped, StoppingFileSystem, Tree, digest, read_tree, write_tree
 
 
 @dataclass(frozen=True)
@@ -50,10 +49,10 @@ class Deaths:
                     where = f"{self.scenario.name}: died {'within' if torn else 'before'} call {number}, {fs.last}"
                     yield Remains(tree, self.states[done : done + 2], where)
 
-    def _die(self, number: int, torn: bool) -> tuple[int, StopFs, Tree]:
+    def _die(self, number: int, torn: bool) -> tuple[int, StoppingFileSystem, Tree]:
         root = f"{self._folder}/{'torn' if torn else 'stop'}-{number}"
         write_tree(root, self._begin)
-        fs = StopFs(number, torn=torn)
+        fs = StoppingFileSystem(number, torn=torn)
         done, store = 0, None
         try:
             store = open_on(fs, f"{root}/sessions.d", **self.scenario.options)
@@ -61,7 +60,7 @@ class Deaths:
                 step.run(store)
                 done += 1
             store.close()
-        except Dead:
+        except Stopped:
             pass
         finally:
             fs.bury(store)
@@ -76,7 +75,7 @@ def die_again(remains: Remains, folder: str) -> Iterator[Remains]:
         number += 1
         root = f"{folder}/again-{number}"
         write_tree(root, remains.tree)
-        fs = StopFs(number, torn=number % 2 == 0)
+        fs = StoppingFileSystem(number, torn=number % 2 == 0)
         store: SessionStore | None = None
         done = False
         try:
@@ -84,7 +83,7 @@ def die_again(remains: Remains, folder: str) -> Iterator[Remains]:
             store.put("again", {"n": 1})
             done = True
             store.close()
-        except Dead:
+        except Stopped:
             pass
         finally:
             fs.bury(store)

@@ -10,9 +10,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from harness.faulty import FaultFs
+from harness.files import session_files
 from harness.story import QUIET, Scenario, Sessions, contents, judge, open_on
-from harness.trees import Tree, read_tree, session_files, write_tree
 from harness.watched import leave
 from sessiondir import SessionStore
 from sessiondir.errors import (
@@ -23,6 +22,7 @@ from sessiondir.errors import (
     StoreError,
     UnsupportedFileSystem,
 )
+from sessiondir.testing import FailingFileSystem, Tree, read_tree, write_tree
 
 ERRORS = ("EIO", "ENOSPC", "EDQUOT", "EACCES", "EROFS", "EMFILE", "EINTR", "ESTALE")
 UNCHANGED = (DiskFull, ReadOnlyStore, LockTimeout, UnsupportedFileSystem)
@@ -88,7 +88,7 @@ class _Attempt:
         """Play the scenario with the fault; what is wrong afterwards, None if nothing is."""
         write_tree(root, begin)
         path = f"{root}/sessions.d"
-        fs = FaultFs()
+        fs = FailingFileSystem()
         fs.arm(self._fault.nth, getattr(errno, self._fault.error), forever=self._fault.forever,
                short=self._fault.short, kinds=kinds)  # fmt: skip
         before = session_files(path) if os.path.isdir(path) else {}
@@ -106,7 +106,7 @@ class _Attempt:
             leave(self._store, fs)
         return None
 
-    def _play(self, fs: FaultFs, path: str) -> list[Sessions]:
+    def _play(self, fs: FailingFileSystem, path: str) -> list[Sessions]:
         """The states that the sessions may be in at the end."""
         done, store = 0, None
         error: StoreError | OSError | None = None
@@ -136,7 +136,7 @@ class _Attempt:
         assert not leaked(fs), f"descriptors left open after {type(error).__name__}: {fs.open_fds}"
         return allowed
 
-    def _close(self, store: SessionStore | None, fs: FaultFs) -> None:
+    def _close(self, store: SessionStore | None, fs: FailingFileSystem) -> None:
         assert store is not None
         try:
             store.close()
@@ -171,7 +171,7 @@ def _bare(exc: _E) -> _E:
     return exc.with_traceback(None)
 
 
-def leaked(fs: FaultFs) -> set[int]:
+def leaked(fs: FailingFileSystem) -> set[int]:
     """Descriptors that nothing will ever close."""
     if fs.open_fds:
         gc.collect()

@@ -8,12 +8,10 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 
-from harness.crashing import CrashFs
-from harness.disk import Rule
 from harness.story import Scenario, Sessions, judge, open_on
-from harness.trees import Tree, write_tree
 from harness.watched import close_quietly, drop_cores
 from sessiondir.model import Durability
+from sessiondir.testing import PowerLossFileSystem, Rule, Tree, write_tree
 
 
 class Played:
@@ -29,7 +27,7 @@ class Played:
         folder: str,
         *,
         durability: Durability = "power",
-        fs_class: type[CrashFs] = CrashFs,
+        fs_class: type[PowerLossFileSystem] = PowerLossFileSystem,
     ) -> None:
         self.scenario = scenario
         self.durability = durability

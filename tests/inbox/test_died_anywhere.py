@@ -14,14 +14,13 @@ from typing import Any
 
 import pytest
 from harness.powerloss import scratch
-from harness.stopping import Dead, StopFs
 from harness.story import open_on
-from harness.trees import Tree, digest, read_tree, write_tree
 from harness.watched import QuickFs
 from support.processes import Peer
 
 from sessiondir import LeaseLost, SessionStore, procfs
 from sessiondir.model import Limits
+from sessiondir.testing import Stopped, StoppingFileSystem, Tree, digest, read_tree, write_tree
 
 PARENT, OTHER, CHILD = "agent:main:main", "agent:other", "agent:child:1"
 WAITING = ["m1", "m2", "m3"]
@@ -208,14 +207,14 @@ class Table:
         self.start()
 
 
-def _die(root: str, role: str, number: int, *, torn: bool) -> tuple[StopFs, Told]:
-    fs, told = StopFs(number, torn=torn), Told()
+def _die(root: str, role: str, number: int, *, torn: bool) -> tuple[StoppingFileSystem, Told]:
+    fs, told = StoppingFileSystem(number, torn=torn), Told()
     store: SessionStore | None = None
     try:
         store = open_on(fs, f"{root}/sessions.d", limits=_ROTATE)
         run_steps(store, role, told)
         store.close()
-    except Dead:
+    except Stopped:
         pass
     finally:
         fs.bury(store)

@@ -8,10 +8,10 @@ import random
 import time
 
 import pytest
+from harness.files import session_files
 from harness.processes import Worker
 from harness.seeds import seeded, stress_seconds
 from harness.story import contents, errors_of, open_on
-from harness.trees import session_files
 from harness.watched import QuickFs
 
 _QUIET = {f"quiet {number}": {"n": number, "text": "not touched"} for number in range(20)}

@@ -12,13 +12,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from harness.faulty import FaultFs
 from harness.seeds import seeded
-from harness.watched import WatchedFs
 
 from sessiondir import InvalidOption, SessionStore
 from sessiondir.fs import FileSystem
 from sessiondir.maintenance import Keeper, Notice, Policy, Report, list_trash, plan
+from sessiondir.testing import FailingFileSystem, WatchedFileSystem
 
 from .oracle import expected
 from .stores import DAY, HOUR, Today, enforce, entry, fill, names, open_store, trashed, write_transcript
@@ -147,7 +146,7 @@ def test_a_defective_listener_does_not_end_it(store: SessionStore, caplog: pytes
 
 def test_nothing_of_it_is_on_the_write_path(store_path: str) -> None:
     """G4: a commit makes the same system calls with a keeper as without, however large the store is."""
-    fs = WatchedFs()
+    fs = WatchedFileSystem()
     with open_store(store_path, Going(), fs=fs) as store:
         fill(store, {f"k{n}": entry(n * HOUR) for n in range(1200)})
         store.patch("k1", {"n": 0})
@@ -204,7 +203,7 @@ def test_a_closed_store_ends_the_thread(store_path: str) -> None:
 def test_a_failure_is_told_once_and_tried_again(store_path: str) -> None:
     """What keeps a round from being done is told, not every second; when it is gone the round is done."""
     told: list[Notice] = []
-    fs = FaultFs()
+    fs = FailingFileSystem()
     with open_store(store_path, Going(), fs) as store:
         store.put("old", entry(40 * DAY))
         fs.arm(1, errno.ENOSPC, forever=True, kinds=lambda kind, args: kind == "mkdir")

@@ -13,18 +13,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness.crashing import CrashFs
-from harness.faulty import CLOSING, UNLOCKING, FaultFs
 from harness.powerloss import scratch
 from harness.processes import Worker
 from harness.seeds import seeded
-from harness.stopping import Dead, StopFs
 from harness.story import errors_of
-from harness.trees import Tree, read_tree, write_tree
-from harness.watched import QuickFs, WatchedFs, close_quietly, drop_cores
+from harness.watched import QuickFs, close_quietly, drop_cores
 
 from sessiondir import SessionStore, StoreError
 from sessiondir.maintenance import apply, list_trash, plan, restore
+from sessiondir.testing import (
+    CLOSING,
+    UNLOCKING,
+    FailingFileSystem,
+    PowerLossFileSystem,
+    Stopped,
+    StoppingFileSystem,
+    Tree,
+    WatchedFileSystem,
+    read_tree,
+    write_tree,
+)
 
 from .stores import DAY, enforce, entry, names, nowhere, open_store, trashed, write_transcript
 
@@ -147,7 +155,7 @@ def test_death_at_every_call(deed: Deed, torn: bool) -> None:
             number += 1
             folder = f"{root}/{number}"
             write_tree(folder, deed_tree)
-            fs = StopFs(number, torn=torn)
+            fs = StoppingFileSystem(number, torn=torn)
             play(deed, folder, fs)
             if not fs.last:
                 break
@@ -163,13 +171,13 @@ def begin(root: str, deed: Deed) -> Tree:
     return read_tree(f"{root}/begin")
 
 
-def play(deed: Deed, folder: str, fs: StopFs) -> None:
+def play(deed: Deed, folder: str, fs: StoppingFileSystem) -> None:
     store = None
     try:
         store = open_store(f"{folder}/sessions.d", fs=fs)
         deed.do(store)
         store.close()
-    except Dead:
+    except Stopped:
         pass
     finally:
         fs.bury(store)
@@ -187,7 +195,7 @@ def test_every_failing_call(deed: Deed, number: int, forever: bool) -> None:
             nth += 1
             folder = f"{root}/{nth}"
             write_tree(folder, deed_tree)
-            fs = FaultFs()
+            fs = FailingFileSystem()
             fs.arm(nth, number, forever=forever, kinds=lambda kind, args: kind not in (CLOSING, UNLOCKING))
             here = fail(deed, folder, fs)
             if not fs.failed:
@@ -200,7 +208,7 @@ def test_every_failing_call(deed: Deed, number: int, forever: bool) -> None:
         assert nth > 60
 
 
-def fail(deed: Deed, folder: str, fs: FaultFs) -> str:
+def fail(deed: Deed, folder: str, fs: FailingFileSystem) -> str:
     store = None
     try:
         store = open_store(f"{folder}/sessions.d", fs=fs)
@@ -226,7 +234,7 @@ def test_a_power_cut(deed: Deed, rule: Any) -> None:
     with scratch() as root:
         os.mkdir(f"{root}/disk", 0o700)
         deed.prepare(f"{root}/disk")
-        fs = CrashFs(f"{root}/disk")
+        fs = PowerLossFileSystem(f"{root}/disk")
         store = open_store(f"{root}/disk/sessions.d", fs=fs, durability="power")
         try:
             deed.do(store)
@@ -277,7 +285,7 @@ def test_killed_for_real(tmp_path: Path) -> None:
 def test_watched_calls_leak_nothing(tmp_path: Path) -> None:
     """Planning, applying, listing, restoring and emptying close what they open."""
     prepare(str(tmp_path))
-    fs = WatchedFs()
+    fs = WatchedFileSystem()
     with open_store(str(tmp_path / "sessions.d"), fs=fs) as store:
         store.get("new:1")
         store.put("x", {})

@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness.trees import read_tree
-from harness.watched import WatchedFs
 
 from sessiondir import InvalidKey, InvalidOption, LockTimeout, SessionStore, deciding, maintenance
 from sessiondir.core import Core
 from sessiondir.leasing import Lease
 from sessiondir.maintenance import Policy, apply, list_trash, plan
+from sessiondir.testing import WatchedFileSystem, read_tree
 
 from .stores import (
     DAY,
@@ -52,7 +51,7 @@ def test_a_plan_changes_nothing(store_path: str, tmp_path: Path) -> None:
         fill(store, OLD | NEW)
     write_transcript(str(tmp_path), "o1.jsonl")
     before = read_tree(str(tmp_path))
-    fs = WatchedFs()
+    fs = WatchedFileSystem()
     with open_store(store_path, fs=fs, read_only=True) as store:
         found = plan(store, enforce(maxEntries=1, maxDiskBytes=1), fix_missing=True, archive_orphans=True)
     assert found.removals

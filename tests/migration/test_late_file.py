@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness.faulty import CLOSING, UNLOCKING, FaultFs
-from harness.stopping import Dead, StopFs
 from harness.watched import QuickFs
 
 from migration.stores import leftovers, names, put_legacy, sessions
 from sessiondir import SessionStore, migration
+from sessiondir.testing import CLOSING, UNLOCKING, FailingFileSystem, Stopped, StoppingFileSystem
 
 START = 1_000_000
 BASE: dict[str, Any] = {
@@ -220,10 +219,10 @@ def test_killed_anywhere(tmp_path: Path, torn: bool) -> None:
     while True:
         number += 1
         path = with_late_file(tmp_path / f"{number}")
-        fs = StopFs(number, torn=torn)
+        fs = StoppingFileSystem(number, torn=torn)
         try:
             migration.migrate(path, fs=fs)
-        except Dead:
+        except Stopped:
             pass
         fs.bury()
         here = f"killed at call {number} ({fs.last})"
@@ -246,7 +245,7 @@ def test_refused_calls(tmp_path: Path, error: str, forever: bool) -> None:
     while True:
         number += 1
         path = with_late_file(tmp_path / f"{number}")
-        fs = FaultFs()
+        fs = FailingFileSystem()
         fs.arm(
             number, getattr(errno, error), forever=forever, kinds=lambda kind, _: kind not in (CLOSING, UNLOCKING)
         )
@@ -257,7 +256,9 @@ def test_refused_calls(tmp_path: Path, error: str, forever: bool) -> None:
         if result.outcome != "migrated":
             assert result.outcome == "failed", (here, result)
             assert sessions(path).keys() == MERGED.keys(), here
-            assert migration.migrate(path, fs=FaultFs()).outcome in ("migrated", "already_directory"), here
+            assert migration.migrate(path, fs=FailingFileSystem()).outcome in ("migrated", "already_directory"), (
+                here
+            )
         assert sessions(path) == MERGED, here
         assert not path.exists(), here
         if untouched:

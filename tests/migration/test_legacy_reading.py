@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness.faulty import FaultFs
 
 from migration.stores import put_legacy
 from sessiondir.errors import UnreadableFile
 from sessiondir.fs import SYSTEM_FS
 from sessiondir.legacy import LegacyFile, legacy_signature, read_legacy
 from sessiondir.model import Limits
+from sessiondir.testing import FailingFileSystem
 
 
 def read(path: Path, **limits: Any) -> LegacyFile:
@@ -84,7 +84,7 @@ def test_not_a_file(tmp_path: Path, make: Any) -> None:
 @pytest.mark.parametrize("call", ["open", "fstat", "pread"])
 def test_unreadable(tmp_path: Path, call: str) -> None:
     """What the system refuses to read is an error, not an empty or an invalid store."""
-    fs = FaultFs()
+    fs = FailingFileSystem()
     fs.arm(1, errno.EIO, kinds=lambda kind, args: kind == call)
     with pytest.raises(UnreadableFile):
         read_legacy(fs, str(put_legacy(tmp_path)), Limits())

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from harness.stopping import Dead, StopFs
 from harness.watched import QuickFs
 
 from migration.stores import SMALL_SESSIONS, leftovers, names, put_legacy, sessions
 from sessiondir import migration
+from sessiondir.testing import Stopped, StoppingFileSystem
 
 Prepare = Callable[[Path], Path]
 
@@ -30,12 +30,12 @@ def rolled_back(folder: Path) -> Path:
     return path
 
 
-def killed_at(path: Path, number: int, *, torn: bool = False) -> StopFs:
+def killed_at(path: Path, number: int, *, torn: bool = False) -> StoppingFileSystem:
     """Migrate with a process that dies in place of its ``number``-th call (0: never)."""
-    fs = StopFs(number, torn=torn)
+    fs = StoppingFileSystem(number, torn=torn)
     try:
         migration.migrate(path, fs=fs)
-    except Dead:
+    except Stopped:
         pass
     fs.bury()
     return fs
@@ -91,8 +91,8 @@ def test_an_interrupted_promotion_is_reported_as_a_migration(tmp_path: Path) -> 
 def test_staging_of_a_live_process_is_left_alone(tmp_path: Path) -> None:
     """Only a staging directory whose builder is gone is removed, whatever its age."""
     path = put_legacy(tmp_path)
-    building = StopFs(60)
-    with pytest.raises(Dead):
+    building = StoppingFileSystem(60)
+    with pytest.raises(Stopped):
         migration.migrate(path, fs=building)
     (staging,) = names(tmp_path, ".staging-")
     migration.migrate(path)

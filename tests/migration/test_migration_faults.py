@@ -8,11 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from harness.faulty import CLOSING, UNLOCKING, FaultFs
 from harness.watched import QuickFs
 
 from migration.stores import SMALL_SESSIONS, names, put_legacy, sessions
 from sessiondir import StoreError, migration
+from sessiondir.testing import CLOSING, UNLOCKING, FailingFileSystem
 
 NUMBERS = [errno.ENOSPC, errno.EIO, errno.EACCES]
 OTHERS = [errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.EINTR, errno.ESTALE, errno.EPERM, errno.ENOMEM]
@@ -24,14 +24,14 @@ def counted(kind: str, args: object) -> bool:
     return kind not in (CLOSING, UNLOCKING)
 
 
-def migrate(path: Path, fs: FaultFs) -> bool:
+def migrate(path: Path, fs: FailingFileSystem) -> bool:
     """Migrate; whether it says that it worked."""
     result = migration.migrate(path, fs=fs)
     assert (result.outcome == "failed") == (result.error is not None)
     return result.outcome in ("migrated", "already_directory")
 
 
-def rollback(path: Path, fs: FaultFs) -> bool:
+def rollback(path: Path, fs: FailingFileSystem) -> bool:
     """Roll back; whether it says that it worked. Only errors of this package may come out."""
     try:
         return migration.rollback(path, fs=fs).outcome in ("rolled_back", "already_legacy")
@@ -56,7 +56,7 @@ def directory_store(folder: Path) -> Path:
 )
 def test_every_refused_call_leaves_a_whole_store(
     tmp_path: Path,
-    act: Callable[[Path, FaultFs], bool],
+    act: Callable[[Path, FailingFileSystem], bool],
     prepare: Callable[[Path], Path],
     number: int,
     forever: bool,
@@ -68,7 +68,7 @@ def test_every_refused_call_leaves_a_whole_store(
         folder = tmp_path / f"{nth}"
         folder.mkdir()
         path = prepare(folder)
-        fs = FaultFs()
+        fs = FailingFileSystem()
         fs.arm(nth, number, forever=forever, kinds=counted)
         worked = act(path, fs)
         here = f"{errno.errorcode[number]} from {fs.failed_call}"
@@ -78,7 +78,7 @@ def test_every_refused_call_leaves_a_whole_store(
         if worked:
             assert path.exists() == (act is rollback), here
         else:
-            assert act(path, FaultFs()), here
+            assert act(path, FailingFileSystem()), here
             assert sessions(path) == SMALL_SESSIONS, here
         assert path.exists() != (folder / "sessions.d").exists(), here
         if act is rollback:
@@ -92,7 +92,7 @@ def test_every_refused_call_leaves_a_whole_store(
 def test_a_full_disk_leaves_nothing_behind(tmp_path: Path) -> None:
     """When the staging cannot be written, the folder looks as before, and the error says what to do."""
     path = put_legacy(tmp_path)
-    fs = FaultFs()
+    fs = FailingFileSystem()
     fs.arm(3, errno.ENOSPC, forever=True, kinds=lambda kind, args: kind == "pwrite")
     result = migration.migrate(path, fs=fs)
     assert result.outcome == "failed"
@@ -104,7 +104,7 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path) -> None:
 def test_an_unreadable_session_stops_the_rollback(tmp_path: Path) -> None:
     """A session that cannot be read for now is not left out of the legacy file: nothing is done."""
     path = directory_store(tmp_path)
-    fs = FaultFs()
+    fs = FailingFileSystem()
     fs.arm(
         1,
         errno.EIO,

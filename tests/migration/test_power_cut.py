@@ -8,33 +8,31 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from harness.crashing import CrashFs
-from harness.disk import Rule
 from harness.seeds import seeded
-from harness.trees import write_tree
 from harness.watched import QuickFs, drop_cores
 
 from migration.stores import SMALL_SESSIONS, leftovers, put_legacy, sessions
 from sessiondir import SessionStore, migration
+from sessiondir.testing import PowerLossFileSystem, Rule, write_tree
 
 WANTED = SMALL_SESSIONS | {"more": {"sessionId": "in the journal"}}
 
 
-def migrating(folder: Path) -> tuple[CrashFs, dict[str, object]]:
+def migrating(folder: Path) -> tuple[PowerLossFileSystem, dict[str, object]]:
     """A migration from its beginning to its end."""
     path = put_legacy(folder)
-    fs = CrashFs(str(folder))
+    fs = PowerLossFileSystem(str(folder))
     assert migration.migrate(path, fs=fs).outcome == "migrated"
     return fs, SMALL_SESSIONS
 
 
-def rolling_back(folder: Path) -> tuple[CrashFs, dict[str, object]]:
+def rolling_back(folder: Path) -> tuple[PowerLossFileSystem, dict[str, object]]:
     """A rollback of a store with commits since its migration."""
     path = put_legacy(folder)
     migration.migrate(path, fs=QuickFs())
     with SessionStore.open(str(path), fs=QuickFs()) as store:
         store.put("more", {"sessionId": "in the journal"})
-    fs = CrashFs(str(folder))
+    fs = PowerLossFileSystem(str(folder))
     assert migration.rollback(path, fs=fs).outcome == "rolled_back"
     drop_cores(fs)
     return fs, WANTED
@@ -43,7 +41,7 @@ def rolling_back(folder: Path) -> tuple[CrashFs, dict[str, object]]:
 @pytest.mark.parametrize("rule", ["ordered", "strict"])
 @pytest.mark.parametrize("act", [migrating, rolling_back])
 def test_one_whole_store_after_a_power_cut(
-    tmp_path: Path, act: Callable[[Path], tuple[CrashFs, dict[str, object]]], rule: Rule
+    tmp_path: Path, act: Callable[[Path], tuple[PowerLossFileSystem, dict[str, object]]], rule: Rule
 ) -> None:
     """G11: in every image all sessions are readable, what had returned stands, and both ways are open then."""
     folder = tmp_path / "modelled"

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness.stopping import Dead, StopFs
 from harness.watched import QuickFs
 
 from migration.stores import SMALL_SESSIONS, leftovers, names, put_legacy, sessions
 from sessiondir import SessionStore, migration
 from sessiondir.model import Limits
+from sessiondir.testing import Stopped, StoppingFileSystem
 
 WANTED: dict[str, Any] = SMALL_SESSIONS | {"42": {"sessionId": "n", "updatedAt": 6, "channel": "x"}}
 WANTED.update(new={"sessionId": "later", "updatedAt": 7})
@@ -36,12 +36,12 @@ def prepare(folder: Path) -> Path:
     return path
 
 
-def killed_at(path: Path, number: int) -> StopFs:
+def killed_at(path: Path, number: int) -> StoppingFileSystem:
     """Roll back with a process that dies in place of its ``number``-th call (0: never)."""
-    fs = StopFs(number)
+    fs = StoppingFileSystem(number)
     try:
         migration.rollback(path, fs=fs)
-    except Dead:
+    except Stopped:
         pass
     fs.bury()
     return fs

@@ -9,10 +9,10 @@ import pytest
 from harness.powerloss import scratch
 from harness.seeds import seeded
 from harness.story import NEVER, A, B, Sessions, at_rest, contents, errors_of, open_on
-from harness.trees import Tree, read_tree, write_tree
 from harness.watched import QuickFs, leave
 
 from sessiondir.model import Limits
+from sessiondir.testing import Tree, read_tree, write_tree
 from sessiondir.view import View
 
 _STEPS = 13

@@ -6,19 +6,18 @@ import errno
 from collections.abc import Callable
 
 import pytest
-from harness.faulty import FaultFs
 from harness.story import LONG_KEY, A, Sessions, at_rest, contents, open_on, running, torn
-from harness.trees import read_tree
-from harness.watched import alters
 
 from sessiondir.errors import ReadOnlyStore
+from sessiondir.testing import FailingFileSystem, read_tree
+from sessiondir.testing.watching import alters
 
 _BEGINNINGS = (at_rest, running, torn)
 
 
-def _medium() -> FaultFs:
+def _medium() -> FailingFileSystem:
     """A file system that refuses everything that writes."""
-    fs = FaultFs()
+    fs = FailingFileSystem()
     fs.arm(1, errno.EROFS, forever=True, kinds=alters)
     return fs
 
@@ -84,11 +83,14 @@ def test_writing_on_a_read_only_medium_is_a_typed_error(store_path: str) -> None
 
 def test_a_read_only_handle_refuses_to_write(store_path: str) -> None:
     """G8: writing through a read-only handle is ReadOnlyStore and changes nothing, missing store or not."""
-    with open_on(FaultFs(), f"{store_path[:-2]}-none.d", read_only=True) as store, pytest.raises(ReadOnlyStore):
+    with (
+        open_on(FailingFileSystem(), f"{store_path[:-2]}-none.d", read_only=True) as store,
+        pytest.raises(ReadOnlyStore),
+    ):
         store.put(A, {"n": 1})
     at_rest(store_path)
     before = read_tree(store_path)
-    with open_on(FaultFs(), store_path, read_only=True) as store:
+    with open_on(FailingFileSystem(), store_path, read_only=True) as store:
         with pytest.raises(ReadOnlyStore):
             store.put(A, {"n": 1})
         with pytest.raises(ReadOnlyStore), store.edit() as sessions:

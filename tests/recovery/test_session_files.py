@@ -7,9 +7,9 @@ import shutil
 from collections.abc import Callable
 
 import pytest
+from harness.files import session_files
 from harness.journals import levels, quarantined
 from harness.story import BASE, A, B, at_rest, contents, errors_of, open_on
-from harness.trees import session_files
 from harness.watched import QuickFs
 
 from sessiondir.errors import CorruptFile

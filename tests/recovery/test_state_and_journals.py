@@ -8,11 +8,11 @@ import shutil
 import pytest
 from harness.journals import journal_path, levels, state_of, store_with_commits
 from harness.story import BASE, ROTATING, A, at_rest, contents, errors_of, open_on, running
-from harness.trees import read_tree
 from harness.watched import QuickFs, leave
 
 from sessiondir.errors import FormatTooNew
 from sessiondir.layout import temporary_name
+from sessiondir.testing import read_tree
 
 _SET_ASIDE = "quarantine/.*set aside earlier"
 

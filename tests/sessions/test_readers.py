@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness.watched import WatchedFs
 from support.files import listing, session_path
 
 from sessiondir import CorruptFile, SessionStore, UnreadableFile
@@ -23,6 +22,7 @@ from sessiondir.sessions import (
     session_recipients,
 )
 from sessiondir.sessions.state import read_members
+from sessiondir.testing import WatchedFileSystem
 
 LOCKS = {"flock", "fcntl", "lock_range"}
 
@@ -119,7 +119,7 @@ def test_readers_take_no_lock_and_write_nothing(tmp_path: Path) -> None:
         store.patch("a", {"updatedAt": 2})
         before = listing(tmp_path)
         for path in (old, new):
-            fs = WatchedFs()
+            fs = WatchedFileSystem()
             assert read_summary(path, fs=fs)["a"]["updatedAt"] in (1, 2)
             assert read_entries(path, fs=fs, allow_json5=True)
             assert read_combined([("main", path)], fs=fs)
@@ -161,7 +161,7 @@ def test_a_file_that_the_system_refuses_is_not_empty(tmp_path: Path) -> None:
     """G8: an error of the system is told, whatever the readers of the legacy program do."""
     path = legacy(tmp_path / "sessions.json", {"a": {}})
 
-    class Refusing(WatchedFs):
+    class Refusing(WatchedFileSystem):
         def call(self, name: str, real: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             if name == "open" and str(args[0]).endswith("sessions.json"):
                 raise PermissionError(13, "Permission denied")

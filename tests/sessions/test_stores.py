@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness.watched import WatchedFs
 
 from sessiondir import UNSET, AsyncSessionStore, InvalidKey, SessionStore, jsjson
 from sessiondir.sessions import (
@@ -24,6 +23,7 @@ from sessiondir.sessions import (
     update_last_route,
     update_sessions,
 )
+from sessiondir.testing import WatchedFileSystem
 
 MESSAGE = {"From": "telegram:group:-5", "ChatType": "group", "GroupSubject": "Plan"}
 
@@ -181,7 +181,7 @@ def test_nothing_is_listed(store_path: str) -> None:
     """14.1.7-9: no hot path looks into a directory, whatever is in the store."""
     with SessionStore.open(store_path, keys="lowercase") as filler:
         filler.replace({f"agent:main:cron:{n}": {"sessionId": f"s{n}", "updatedAt": n} for n in range(50)})
-    fs = WatchedFs()
+    fs = WatchedFileSystem()
     with SessionStore.open(store_path, fs=fs, checkpoint_interval=3600) as store:
         store.get("agent:main:cron:1")
         update_entry(store, "agent:main:cron:0", {"warm": 1})  # getting ready to write is done once

@@ -13,12 +13,12 @@ from harness.journals import quarantined
 from harness.powerloss import scratch
 from harness.seeds import seeded
 from harness.story import NEVER, A, B, Sessions, Step, contents, judge, open_on, running
-from harness.trees import read_tree, write_tree
 from harness.watched import QuickFs, leave
 
 from sessiondir import SessionStore
 from sessiondir.errors import ConflictError, LockTimeout, StoreError
 from sessiondir.model import Limits
+from sessiondir.testing import read_tree, write_tree
 
 _ROTATING = Limits(journal_bytes=1)
 

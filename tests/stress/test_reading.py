@@ -9,7 +9,9 @@ import pytest
 from harness.processes import Worker
 from harness.seeds import seeded, stress_seconds
 from harness.story import errors_of, open_on
-from harness.watched import QuickFs, WatchedFs
+from harness.watched import QuickFs
+
+from sessiondir.testing import WatchedFileSystem
 
 _PAIRS = 3
 
@@ -17,7 +19,7 @@ _PAIRS = 3
 def _read_while_busy(path: str, seconds: float) -> int:
     """Read in every way until ``seconds`` have passed; how many snapshots were compared."""
     rng = seeded("reading")
-    fs: WatchedFs = QuickFs()
+    fs: WatchedFileSystem = QuickFs()
     rounds, last = 0, 0
     seen: dict[str, int] = {}
     with contextlib.ExitStack() as stack:

@@ -15,14 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness.crashing import CrashFs
-from harness.disk import Rule
-from harness.faulty import FaultFs
 from harness.seeds import seeded
-from harness.trees import write_tree
 
 from sessiondir import DiskFull, DurabilityUnknown, ReadOnlyStore, StoreError
 from sessiondir.fs import FileSystem
+from sessiondir.testing import FailingFileSystem, PowerLossFileSystem, Rule, write_tree
 from sessiondir.transcripts import Transcript, TranscriptFolder
 from transcripts.folders import ID, Value, both_ways, numbered, quick, values
 
@@ -102,7 +99,7 @@ def test_every_call_fails_once(tmp_path: Path, name: str, how: str) -> None:
         for error in ERRORS if how != "short" else ("ENOSPC",):
             path = tmp_path / str(next(numbers))
             prepare(path)
-            fs = FaultFs()
+            fs = FailingFileSystem()
             folder = TranscriptFolder.open(path, fs=fs, allow_network=True)
             fs.arm(nth, getattr(errno, error), forever=how == "for ever", short=how == "short")
             raised: StoreError | None = None
@@ -133,7 +130,7 @@ def test_every_call_fails_once(tmp_path: Path, name: str, how: str) -> None:
 def test_a_full_disk_leaves_no_trace(tmp_path: Path, count: int) -> None:
     """G1: what could be written of a refused append is cut off again, unless somebody wrote behind it."""
     prepare(tmp_path / "f")
-    fs = FaultFs()
+    fs = FailingFileSystem()
     with TranscriptFolder.open(tmp_path / "f", fs=fs) as folder:
         transcript = folder.transcript(ID)
         before = Path(transcript.path).read_bytes()
@@ -159,7 +156,7 @@ def test_a_full_disk_leaves_no_trace(tmp_path: Path, count: int) -> None:
 def test_a_failed_sync_is_final(tmp_path: Path) -> None:
     """G2: the handle changes that transcript no more, others it does; a new handle finds what was written."""
     prepare(tmp_path / "f")
-    fs = FaultFs(real_sync=True)
+    fs = FailingFileSystem(real_sync=True)
     with TranscriptFolder.open(tmp_path / "f", fs=fs) as folder:
         transcript = folder.transcript(ID)
         fs.arm(1, errno.EIO, kinds=lambda kind, _: kind == "fdatasync")
@@ -206,7 +203,7 @@ def play(path: Path, fs: FileSystem, mark: Callable[[int], None]) -> list[dict[s
 def test_a_power_cut_at_any_moment(tmp_path: Path, rule: Rule) -> None:
     """G2: with durability "power" every image holds what had returned, and the next step whole or not at all."""
     prepare(tmp_path / "modelled")
-    fs = CrashFs(str(tmp_path / "modelled"))
+    fs = PowerLossFileSystem(str(tmp_path / "modelled"))
     fs.mark(0)
     states = play(tmp_path / "modelled", fs, fs.mark)
     seen = 0

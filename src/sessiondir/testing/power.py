@@ -7,12 +7,13 @@ import random
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from harness.disk import ROOT, Disk, Event, Rule
-from harness.trees import Tree, digest, read_tree
-from harness.watched import WatchedFs
+from sessiondir.fs import SYSTEM_FS
+from sessiondir.testing.disk import ROOT, Disk, Event, Rule
+from sessiondir.testing.trees import Tree, digest, read_tree
+from sessiondir.testing.watching import WatchedFileSystem
 
 
-class CrashFs(WatchedFs):
+class PowerLossFileSystem(WatchedFileSystem):
     """Works on real files below ``root`` and records every change of bytes and names there.
 
     What ``root`` holds at the beginning counts as durable. ``mark`` notes progress of the
@@ -22,7 +23,7 @@ class CrashFs(WatchedFs):
 
     def __init__(self, root: str) -> None:
         super().__init__()
-        self.root = os.path.realpath(root)
+        self.root = SYSTEM_FS.realpath(root)
         self.log: list[Event] = []
         self._start = Disk()
         self._numbers = 1
@@ -41,7 +42,12 @@ class CrashFs(WatchedFs):
         self.log.append(("mark", value))
 
     def images(self, rule: Rule, rng: random.Random, *, most: int = 60) -> Iterator[tuple[Tree, object]]:
-        """Every different image that a power cut may leave, with the last mark before it."""
+        """Every different image that a power cut may leave, with the last mark before it.
+
+        With the rule "ordered" unsynced names survive in order, with "strict" in any subset. Of each
+        moment at most ``most`` images are tried, chosen by ``rng``. ``write_tree`` makes one of them
+        a directory again. Costs one pass over what was recorded for each moment.
+        """
         disk, mark = Disk(), None
         disk.files = {n: type(f)(f.synced) for n, f in self._start.files.items()}
         disk.directories = {n: dict(names) for n, names in self._start.directories.items()}
@@ -77,12 +83,13 @@ class CrashFs(WatchedFs):
         if dir_fd is not None:
             number = self._by_fd.get(dir_fd)
             return (number, name) if number is not None else None
-        relative = os.path.relpath(os.path.realpath(os.path.dirname(name)), self.root)
+        relative = os.path.relpath(SYSTEM_FS.realpath(os.path.dirname(name)), self.root)
         if relative.startswith(".."):
             return None
         return self._find("" if relative == "." else relative), os.path.basename(name)
 
     def call(self, name: str, real: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Make the call, and note what it changed."""
         result = super().call(name, real, args, kwargs)
         note = getattr(self, f"_note_{name}", None)
         if note is not None:
@@ -90,7 +97,7 @@ class CrashFs(WatchedFs):
         return result
 
     def _note_open(self, fd: int, name: str, flags: int, mode: int = 0, *, dir_fd: int | None = None) -> None:
-        if dir_fd is None and os.path.realpath(name) == self.root:
+        if dir_fd is None and SYSTEM_FS.realpath(name) == self.root:
             self._by_fd[fd] = ROOT
             return
         place = self._place(name, dir_fd)

@@ -1,4 +1,4 @@
-"""Directory trees as values: to copy, compare and write down again."""
+"""Directory trees as values: to copy, compare and write down again. Symbolic links are not part of one."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def write_tree(root: str, tree: Tree) -> None:
         if data is None:
             os.mkdir(f"{root}/{name}", 0o700)
             continue
-        fd = os.open(f"{root}/{name}", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            content = data.rstrip(b"\0")
-            os.pwrite(fd, content, 0)
-            os.ftruncate(fd, len(data))  # the zeros ahead of a journal's use need not be written
-        finally:
-            os.close(fd)
+        with open(f"{root}/{name}", "xb", opener=_private) as file:
+            file.write(data.rstrip(b"\0"))
+            file.truncate(len(data))  # the zeros ahead of a journal's use need not be written
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def digest(tree: Tree) -> bytes:
@@ -49,9 +49,3 @@ def digest(tree: Tree) -> bytes:
             content = data.rstrip(b"\0")
             total.update(b"%d %d " % (len(data), len(content)) + content)
     return total.digest()
-
-
-def session_files(path: str) -> dict[str, bytes]:
-    """The bytes of every file in ``entries/``."""
-    tree = read_tree(path)
-    return {name: data for name, data in tree.items() if name.startswith("entries/") and data is not None}

@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import struct
 from collections.abc import Callable
 from typing import Any
 
-from harness.watched import WatchedFs
+from sessiondir.fs import F_UNLCK, LOCK_UN
+from sessiondir.testing.watching import WatchedFileSystem
 
 UNLOCKING = "unlock"
+"""The kind of a call that lets a lock go."""
+
 CLOSING = "close"
+"""The kind of a call that closes a descriptor."""
+
+ERRNOS = tuple(
+    getattr(errno, name)
+    for name in (
+        "EIO", "ENOSPC", "EDQUOT", "EACCES", "EPERM", "EROFS", "EMFILE", "ENFILE", "EINTR", "ESTALE",
+        "ENAMETOOLONG", "EBUSY",
+    )
+)  # fmt: skip
+"""The errors that a store has to live with: broken, full, forbidden, exhausted, gone."""
 
 
-class FaultFs(WatchedFs):
+class FailingFileSystem(WatchedFileSystem):
     """Fails calls, counted from ``arm`` on.
+
+    ``count`` tells how many were counted, ``failed`` how many failed, ``failed_call`` the first that did.
 
     Only calls that ``kinds`` accepts are counted; ``kinds`` gets the call's kind (its name, or
     "unlock" for letting a lock go) and its arguments. A call of ``close`` fails after closing,
@@ -53,6 +70,7 @@ class FaultFs(WatchedFs):
         self._kinds = None
 
     def call(self, name: str, real: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Make the call, or fail it in its place."""
         plan = self._plan
         kind = kind_of(name, args)
         if plan is None or (self._kinds is not None and not self._kinds(kind, args)):
@@ -75,11 +93,8 @@ class FaultFs(WatchedFs):
 
 def kind_of(name: str, args: tuple[Any, ...]) -> str:
     """The name of a call, or ``"unlock"``."""
-    import fcntl
-    import struct
-
-    if name == "flock" and args[1] & fcntl.LOCK_UN:
+    if name == "flock" and args[1] & LOCK_UN:
         return UNLOCKING
-    if name == "fcntl" and len(args) > 2 and struct.unpack_from("h", args[2])[0] == fcntl.F_UNLCK:
+    if name == "fcntl" and len(args) > 2 and struct.unpack_from("h", args[2])[0] == F_UNLCK:
         return UNLOCKING
     return name

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Any
 
-from harness.watched import WatchedFs, abandon, drop_cores
-from sessiondir import SessionStore
+from sessiondir.testing.watching import Handle, WatchedFileSystem
 
 
-class Dead(BaseException):
+class Stopped(BaseException):
     """The process is dead: nothing it would still do reaches the disk."""
 
 
-class StopFs(WatchedFs):
+class StoppingFileSystem(WatchedFileSystem):
     """Dies in place of call number ``stop_at`` (1 is the first), or, with ``torn``, half-way through it.
 
-    After death every call raises, so that no cleanup touches the disk. ``bury`` closes the
-    descriptors, which frees the locks, as the kernel does. Closing is not counted: dying before
-    it leaves the disk as dying before the next call does.
+    From then on every call raises ``Stopped``, so that no cleanup touches the disk; ``last`` names
+    the call. ``bury`` closes the descriptors, which frees the locks, as the kernel does. Closing is
+    not counted: dying before it leaves the disk as dying before the next call does.
+    Open stores with a ``checkpoint_interval`` that is never reached: a thread in the background makes
+    calls of its own, so that call n is another one in each run.
+    ``count`` is how many calls there were; a run with ``stop_at=0`` tells how many ways to die it has.
     """
 
     def __init__(self, stop_at: int = 0, *, torn: bool = False) -> None:
@@ -31,25 +32,22 @@ class StopFs(WatchedFs):
         self.last = ""
 
     def call(self, name: str, real: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Make the call, or die in its place."""
         if name == "close":
             return None if self.dead else super().call(name, real, args, kwargs)  # bury() does it
         if self.dead:
-            raise Dead
+            raise Stopped
         self.count += 1
         if self.count == self.stop_at:
             self.last = name
             if self.torn and name == "pwrite":
                 fd, data, position = args
-                os.pwrite(fd, bytes(data)[: max(1, len(data) * 2 // 3)], position)
+                real(fd, bytes(data)[: max(1, len(data) * 2 // 3)], position)
             self.dead = True
-            raise Dead
+            raise Stopped
         return super().call(name, real, args, kwargs)
 
-    def bury(self, store: SessionStore | None = None) -> None:
-        """Close what the dead process had open."""
+    def bury(self, *handles: Handle | None) -> None:
+        """Close what the dead process had open, ``handles`` included."""
         self.dead = True
-        abandon(store)
-        drop_cores(self)
-        for fd in self.open_fds:
-            os.close(fd)
-        self.open_fds.clear()
+        self.leave(*handles)

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from harness.trees import Tree
+from sessiondir.testing.trees import Tree
 
 Rule = Literal["ordered", "strict"]
 Event = tuple[Any, ...]
