@@ -15,7 +15,7 @@ from benchmarks import aims, report
 from benchmarks.entries import PRESETS
 from benchmarks.parts.syscalls import LEAST
 from benchmarks.stores import NAMES, OURS, title
-from benchmarks.text import markdown, microseconds, rate, size
+from benchmarks.text import import_time, markdown, microseconds, rate, size
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = (ROOT / "README.md", ROOT / "docs" / "benchmarks.md")
@@ -125,13 +125,14 @@ def _full_store(results: Results) -> str:
                 [
                     f"{row['sessions']:,} sessions, {size(row['bytes'])}",
                     title(name),
+                    import_time(one),
                     microseconds(one["first_us"]),
                     microseconds(one["p50_us"]),
                     size(one["written_per_op"]),
                     size(one["peak"] - found["bare"]),
                 ]
             )
-    return markdown(["store", "", "open and update", "next update", "written for it", "memory"], rows)
+    return markdown(["store", "", "import", "open and update", "next update", "written for it", "memory"], rows)
 
 
 def _listing(results: Results) -> str:

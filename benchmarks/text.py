@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 Rows = Sequence[Sequence[str]]
 
@@ -57,3 +58,8 @@ def size(value: float) -> str:
 def times(value: float) -> str:
     """A ratio: ``2.4x``."""
     return f"{value:,.0f}x" if value >= 100 else f"{value:.1f}x" if value >= 10 else f"{value:.2f}x"
+
+
+def import_time(row: Mapping[str, Any]) -> str:
+    """The import time of a row; results kept from before it was measured apart have it in ``first_us``."""
+    return microseconds(row["import_us"]) if "import_us" in row else "in the next"

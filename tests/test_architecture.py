@@ -31,7 +31,7 @@ ORDER = [
     # finding, reading, writing, levelling
     "opening", "cache", "follower", "view", "sync", "commit", "checkpoint", "core", "registry",
     # reading many, following, checking
-    "snapshot", "watch", "check", "deciding", "leases", "inbox",
+    "snapshot", "listing", "watch", "check", "deciding", "leases", "inbox",
     # the legacy store
     "legacyparse", "legacy", "legacyentries", "legacylock", "place", "staging", "merging", "spelling",
     "takeover", "unmigrated", "handback",
@@ -106,7 +106,7 @@ WRITING_CALLS = {
     "pwrite", "ftruncate", "rename", "link", "unlink", "mkdir", "rmdir", "fchmod", "fchown", "flock", "fcntl",
 }  # fmt: skip
 WRITES_NOTHING = {
-    "view", "snapshot", "watch", "check", "deciding", "legacy", "inspection", "targets", "installation",
+    "view", "snapshot", "listing", "watch", "check", "deciding", "legacy", "inspection", "targets", "installation",
     "configfile",
     "transaction", "changes", "info", "store", "codec", "layout",
     "transcripts/names", "transcripts/records", "transcripts/lines", "transcripts/reader",

@@ -21,9 +21,9 @@ from sessiondir.errors import (
     translated,
 )
 from sessiondir.fs import SYSTEM_FS, FileSystem
+from sessiondir.listing import Listing
 from sessiondir.model import Document, Durability, KeyRule, Limits
 from sessiondir.registry import open_core, release_core
-from sessiondir.snapshot import Listing
 from sessiondir.unmigrated import Unmigrated
 
 

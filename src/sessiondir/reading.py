@@ -9,8 +9,9 @@ from sessiondir.core import closed_error
 from sessiondir.errors import SessionNotFound, translated
 from sessiondir.handle import StoreHandle
 from sessiondir.info import describe
+from sessiondir.listing import Listing, Order
 from sessiondir.model import Change, Entry, Finding, Page, StoreInfo
-from sessiondir.snapshot import Listing, Order, Snapshot, all_keys, take_snapshot
+from sessiondir.snapshot import Snapshot, all_keys, take_snapshot
 from sessiondir.watch import POLL_S, ChangeReader, Quiet, follow
 
 

@@ -14,8 +14,9 @@ from sessiondir.clock import Clock
 from sessiondir.errors import CorruptFile, MigrationError
 from sessiondir.fs import FileSystem
 from sessiondir.legacy import LegacyFile, legacy_signature, read_legacy
+from sessiondir.listing import Order, info_of, page_of
 from sessiondir.model import Document, Limits, Page
-from sessiondir.snapshot import Order, Snapshot, info_of, page_of
+from sessiondir.snapshot import Snapshot
 
 # What is in use has to be readable, so the limits are those of migration alone.
 _READING = Limits(legacy_bytes=1 << 40, entry_bytes=1 << 40, sessions=1 << 40)

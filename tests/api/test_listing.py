@@ -8,7 +8,9 @@ import pytest
 from support.factories import Opener
 from support.seed import generator
 
-from sessiondir import InvalidOption
+from sessiondir import InvalidOption, UnreadableFile
+from sessiondir.model import Document
+from sessiondir.view import View
 
 
 def all_pages(store: Any, **options: Any) -> list[str]:
@@ -112,6 +114,60 @@ def test_the_listing_follows_commits(open_store: Opener) -> None:
     store.put("c", {"updatedAt": 9})
     other.put("d", {})
     assert [info.key for info in store.list()] == [info.key for info in other.list()] == ["c", "b", "d"]
+
+
+def test_every_page_is_right_while_others_commit(open_store: Opener) -> None:
+    """G6: after random commits to few or many sessions, every page is that of a plain sort."""
+    random = generator("listing against a plain sort")
+    store, other = open_store(), open_store.elsewhere()
+    truth: dict[str, dict[str, Any]] = {f"{'ab'[n % 2]}{n:03}": {"updatedAt": n} for n in range(150)}
+    store.replace(truth)
+    for step in range(120):
+        writer = random.choice([store, other])
+        names = random.sample(sorted(truth), random.choice([1, 1, 2, 5, 60]))
+        with writer.edit() as sessions:
+            for chosen in names:
+                kind, name = random.randrange(5), chosen
+                if kind == 0 and len(truth) > 90:
+                    del sessions[chosen], truth[chosen]
+                    name = f"{random.choice('ab')}{150 + step:03}"
+                time = random.choice([random.randrange(200), random.random() * 200, -1, 2**60, None])
+                truth[name] = {} if kind == 1 or time is None else {"updatedAt": time, "step": step}
+                sessions[name] = truth[name]
+        if step % 3 == 0:
+            continue  # several commits between two pages
+        prefix, limit = random.choice(["", "a", "b01", "none"]), random.choice([7, 50, 1000])
+        timed = lambda name: truth[name].get("updatedAt")  # noqa: E731
+        wanted = sorted(
+            (name for name in truth if name.startswith(prefix)),
+            key=lambda name: (timed(name) is None, -(timed(name) or 0), name),
+        )
+        assert all_pages(store, prefix=prefix, limit=limit) == wanted, step
+        assert all_pages(store, prefix=prefix, limit=limit, order="key") == sorted(wanted), step
+
+
+def test_a_session_that_cannot_be_read_for_a_moment_is_read_by_the_next_page(
+    open_store: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """G8: "cannot read" is not "unchanged": the page fails, and the next one shows all that had changed."""
+    store, other = open_store(), open_store.elsewhere()
+    store.replace({f"k{n:02}": {"updatedAt": n} for n in range(40)})
+    store.list()
+    for name in ("k00", "k01", "k02"):
+        other.patch(name, {"updatedAt": 100})
+    real, broken = View.peek, [True]
+
+    def peek(view: View, key: str) -> Document:
+        if broken and key == "k01":
+            raise UnreadableFile("Input/output error")
+        return real(view, key)
+
+    monkeypatch.setattr(View, "peek", peek)
+    for _ in range(2):
+        with pytest.raises(UnreadableFile):
+            store.list()
+    broken.clear()
+    assert [info.key for info in store.list(limit=4)] == ["k00", "k01", "k02", "k39"]
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,9 @@ from collections.abc import AsyncIterator
 from sessiondir.aio.handle import AsyncStoreHandle, is_light
 from sessiondir.aio.watch import AsyncWatch
 from sessiondir.errors import InvalidKey, SessionNotFound
+from sessiondir.listing import Order
 from sessiondir.model import Change, Document, Entry, Finding, Page, StoreInfo, missing_document
-from sessiondir.snapshot import Order, Snapshot
+from sessiondir.snapshot import Snapshot
 
 
 class AsyncStoreReader(AsyncStoreHandle):
