@@ -16,6 +16,7 @@ from support.seams import FixedClock
 from sessiondir import CorruptFile, InvalidOption, InvalidTranscript, TranscriptNotFound
 from sessiondir.fs import FileSystem
 from sessiondir.transcripts import TranscriptFolder
+from sessiondir.transcripts.handle import Handle
 from sessiondir.transcripts.names import Reason
 from transcripts.folders import ID, both_ways, numbered, put_bytes, quick, values
 
@@ -89,6 +90,28 @@ def test_archiving_while_others_append(tmp_path: Path) -> None:
     assert len(archived) > 1
     for who in range(writers):
         assert [one["n"] for one in found if one["who"] == who] == [n for n in range(count) for _ in "12"]
+
+
+@pytest.mark.parametrize("deed", ["pop", "clear", "remove"])
+def test_somebody_archives_it_first(tmp_path: Path, deed: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """G2: who comes second finds no transcript, which is no error, and touches nothing of the archive."""
+    real = Handle.locked
+    archived: list[str] = []
+
+    def locked(handle: Handle, *args: Any, **options: Any) -> int:
+        if not archived:
+            archived.append("")  # the other one's own call comes through here
+            archived[0] = other.archive("reset")
+        return real(handle, *args, **options)
+
+    with quick(tmp_path) as folder, quick(tmp_path) as others:
+        transcript, other = folder.transcript(ID), others.transcript(ID)
+        transcript.extend(numbered(1, 2))
+        monkeypatch.setattr(Handle, "locked", locked)
+        deeds = {"pop": transcript.pop, "clear": transcript.clear, "remove": lambda: transcript.clear(keep=False)}
+        assert deeds[deed]() is None
+        assert sorted(os.listdir(tmp_path)) == archived
+        assert both_ways(folder.file(archived[0])) == numbered(1, 2)
 
 
 def test_mistakes(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from sessiondir.errors import InvalidOption, translated
+from sessiondir.errors import InvalidOption, TranscriptNotFound, translated
 from sessiondir.model import Durability
 from sessiondir.transcripts.appending import append, last_id, take_back
 from sessiondir.transcripts.archives import archive
@@ -120,9 +120,10 @@ class Transcript(TranscriptReader):
         reader that is at that very record may find it damaged.
         """
         self._handle.require_writable(self.name)
-        if not self.exists():
+        try:
+            record = take_back(self._handle, self.name)
+        except TranscriptNotFound:
             return None
-        record = take_back(self._handle, self.name)
         return record.value if record is not None else None
 
     def clear(self, *, keep: bool = True) -> str | None:
@@ -131,13 +132,14 @@ class Transcript(TranscriptReader):
         None if there was no transcript or with ``keep=False``, which removes them for good. Raises
         as ``archive``.
         """
-        self._handle.require_writable(self.name)
-        if not self.exists():
-            return None
-        if keep:
-            return self.archive("reset")
         handle = self._handle
-        fd = handle.locked(self.name, os.O_RDWR)
+        handle.require_writable(self.name)
+        try:
+            if keep:
+                return self.archive("reset")
+            fd = handle.locked(self.name, os.O_RDWR)
+        except TranscriptNotFound:
+            return None  # asked beforehand, it could still be archived by somebody else in between
         try:
             # Readers keep what they have open, and the next writer begins a file of its own.
             with translated(self.path, "remove"):
