@@ -181,10 +181,9 @@ class Core:
             lock_file.probe()
             lock_file.share_byte(layout.WRITERS_AT)
             self._make_usable()
-            view = self.view
-            with view.mutex:
-                view.make_writable()
-            if view.journal is None:
+            with self.view.mutex:
+                self.view.make_writable()
+            if self.view.journal is None:
                 raise opening.journal_taken_away(self.directory.path)
             self._make_writers(lock_file)
         except BaseException:
@@ -304,13 +303,9 @@ class Core:
         """
         if self._lock_file is None or self.failed is not None:
             self.begin_writing()  # forked meanwhile, or a sync failed in another thread
+        ahead = durability == "power"
         return self.committer.commit(
-            operations,
-            expected,
-            timeout_s,
-            preallocate=durability == "power",
-            verify=verify,
-            shortest_s=shortest_s,
+            operations, expected, timeout_s, preallocate=ahead, verify=verify, shortest_s=shortest_s
         )
 
     def is_ready(self) -> bool:
