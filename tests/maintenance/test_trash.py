@@ -79,7 +79,7 @@ def test_the_latest_removal_or_an_exact_one(store_path: str) -> None:
 
 
 def test_transcripts_come_back_with_their_session(store_path: str, tmp_path: Path) -> None:
-    """Each from its own archive; one that is in use again stays, one that is gone is told."""
+    """Each from its own archive; one that is in use again stays and is told, as is one that is gone."""
     folder = str(tmp_path)
     for name in ("s.jsonl", "s-topic-1.jsonl", "s-topic-2.jsonl"):
         write_transcript(folder, name, 100)
@@ -92,9 +92,25 @@ def test_transcripts_come_back_with_their_session(store_path: str, tmp_path: Pat
         write_transcript(folder, "s-topic-2.jsonl", 200)
         done = restore(store, KEY)
         assert done.transcripts == ("s.jsonl",)
-        assert [problem.partition(":")[0] for problem in done.problems] == ["s-topic-1.jsonl"]
+        assert [problem.partition(":")[0] for problem in done.problems] == ["s-topic-1.jsonl", "s-topic-2.jsonl"]
         assert (tmp_path / "s.jsonl").read_bytes() == before
         assert (tmp_path / "s-topic-2.jsonl").stat().st_size == 200
+
+
+def test_a_transcript_whose_name_is_in_use_again_is_told(store_path: str, tmp_path: Path) -> None:
+    """G9: the session comes back, nothing is written over, and the archive that stays is named."""
+    with open_store(store_path) as store:
+        fill(store, {"old": entry(40 * DAY, "s1")})
+        write_transcript(str(tmp_path), "s1.jsonl")
+        apply(store, plan(store, enforce()))
+        (archive,) = names(str(tmp_path), "s1.jsonl.deleted.")
+        write_transcript(str(tmp_path), "s1.jsonl", 80)
+        back = restore(store, "old")
+        assert back.transcripts == ()
+        assert back.problems == (f"s1.jsonl: there is one of that name again; its archive {archive} stays",)
+        assert "old" in store and trashed(store) == []
+    assert names(str(tmp_path), "s1.jsonl") == ["s1.jsonl", archive]
+    assert (tmp_path / "s1.jsonl").stat().st_size == 80
 
 
 def test_what_is_not_there(store: SessionStore, tmp_path: Path) -> None:

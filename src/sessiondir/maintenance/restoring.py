@@ -192,9 +192,6 @@ def _bring_transcripts(ground: Ground, item: TrashItem) -> tuple[tuple[str, ...]
     ) as folder:
         files = folder.files()
         for name in item.note.transcripts:
-            if any(file.name == name and file.size for file in files):
-                continue
-            # An empty one was left by a run that was killed before it could rename the transcript.
             archives = [
                 file.told
                 for file in files
@@ -202,6 +199,13 @@ def _bring_transcripts(ground: Ground, item: TrashItem) -> tuple[tuple[str, ...]
                 and (file.told.base, file.told.reason) == (name, "deleted")
                 and (file.told.at_ms or 0) >= item.note.at_ms
             ]
+            # An empty one was left by a run that was killed before it could rename the transcript.
+            if any(file.name == name and file.size for file in files):
+                if archives:  # else a run that was killed has brought it back
+                    problems.append(
+                        f"{name}: there is one of that name again; its archive {archives[0].name} stays"
+                    )
+                continue
             if not archives:
                 problems.append(f"{name}: its archive is not there any more")
                 continue
