@@ -72,9 +72,12 @@ def test_archiving_while_others_append(tmp_path: Path) -> None:
     count, writers = 150, 4
     with quick(tmp_path, durability="process") as folder:
         transcript = folder.transcript(ID)
+        archived_again = threading.Event(), threading.Event()
 
         def write(who: int) -> None:
             for number in range(count):
+                if number in (50, 100):  # there is something to archive by then, however the threads are scheduled
+                    assert archived_again[number // 50 - 1].wait(60)
                 transcript.extend([{"who": who, "n": number}, {"who": who, "n": number, "second": True}])
 
         threads = [threading.Thread(target=write, args=(who,)) for who in range(writers)]
@@ -84,6 +87,8 @@ def test_archiving_while_others_append(tmp_path: Path) -> None:
         while any(thread.is_alive() for thread in threads):
             with contextlib.suppress(TranscriptNotFound):
                 archived.append(transcript.archive("reset"))
+                for event in archived_again[: len(archived)]:
+                    event.set()
         for thread in threads:
             thread.join()
         found = [value for name in archived for value in both_ways(folder.file(name))] + both_ways(transcript)
