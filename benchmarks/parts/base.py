@@ -56,12 +56,14 @@ class Bench:
     def interleaved(self, cells: Sequence[Any], names: Sequence[str]) -> Iterator[tuple[int, Any, str]]:
         """Round by round every cell with every store, so that a disturbance does not hit one alone.
 
+        Each round begins with another store: what one leaves the disk to do is not always the same one's burden.
         The stores with one lock for everything take part in the first round only: their
         figures are off by factors that a disturbance does not change, and their runs are long.
         """
         for number in range(1, self.rounds + 1):
+            first = (number - 1) % len(names)
             for cell in cells:
-                for name in names:
+                for name in (*names[first:], *names[:first]):
                     if number == 1 or name not in ONE_LOCK:
                         yield number, cell, name
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -95,6 +96,7 @@ def _run_once(bench: Bench, cell: Cell, name: str) -> dict[str, Any]:
     keys = sorted({key for writer in range(cell.writers) for key in cell.keys(writer)})
     with bench.directory() as here:
         fill(name, here, {key: make_entry(preset, seed) for seed, key in enumerate(keys)})
+        os.sync()  # nobody measures what another store left for the disk
         outcomes = bench.workers.run(
             [
                 work(
