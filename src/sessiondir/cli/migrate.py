@@ -128,7 +128,8 @@ def _missing(path: str, store_path: str) -> StoreError:
 
 def _unusable(path: str, warnings: tuple[str, ...]) -> StoreError:
     reason = "; ".join(warnings)
-    return CorruptFile(f"{path} cannot be used and was left as it is: {reason}", path=path, reason=reason)
+    text = reason if len(warnings) == 1 and reason.startswith(path) else f"{path} cannot be used: {reason}"
+    return CorruptFile(text, path=path, reason=reason)
 
 
 # -- looking only -----------------------------------------------------------------------------
