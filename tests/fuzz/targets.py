@@ -181,7 +181,7 @@ def aside(data: bytes) -> None:
         found = parse_aside(lease or None, inbox or None, 7)
     except codec.DecodeError as exc:
         _refuse(exc)
-    members = codec.split_object(b"{" + b",".join(encode_aside(found)) + b"}")
+    members = dict(encode_aside(found))
     again = parse_aside(members.get("lease"), members.get("inbox"), 7)
     shown = [bytes(one.body) for one in again.messages]
     assert shown == [bytes(one.body) for one in found.messages]
