@@ -28,13 +28,14 @@ _LARGEST_EXACT = 2**53
 _LITERALS = {None: "null", True: "true", False: "false"}
 
 
+_DEPTH = 2_000
+"""Twice as deep as any text that is read here; only a value that holds itself is deeper."""
+
+
 def encode(value: Any) -> bytes:
-    """The bytes of ``value``; ``EncodeError`` if it is not JSON or nested too deeply. O(result)."""
+    """The bytes of ``value``; ``EncodeError`` if it is not JSON or holds itself. O(result)."""
     parts: list[str] = []
-    try:
-        _write(value, "\n", parts.append)
-    except RecursionError as exc:
-        raise EncodeError("", "nested too deeply") from exc
+    _write(value, "\n", parts.append)
     return "".join(parts).encode()
 
 
@@ -47,10 +48,7 @@ def encode_members(members: Iterable[tuple[str, Any]]) -> Iterator[bytes]:
     opening = "{\n"
     for name, value in members:
         parts = [opening, _INDENT, _text(name), ": "]
-        try:
-            _write(value, "\n" + _INDENT, parts.append)
-        except RecursionError as exc:
-            raise EncodeError(name, "nested too deeply") from exc
+        _write(value, "\n" + _INDENT, parts.append)
         yield "".join(parts).encode()
         opening = ",\n"
     yield b"\n}" if opening == ",\n" else b"{}"
@@ -70,48 +68,56 @@ def _is_index(name: str) -> bool:
 
 
 def _write(value: Any, line: str, put: Any) -> None:
-    """Hand the text of ``value`` to ``put`` in parts; ``line`` is a line feed and the indentation here."""
+    """Hand the text of ``value`` to ``put`` in parts; ``line`` is a line feed and the indentation here.
+
+    Without recursion: what was read nested deeply must be written, too.
+    """
+    begun: list[tuple[Iterator[tuple[str | None, Any]], str, str]] = []
+    """Of each array and object around ``value``: what is left of it, the line of its items, its end."""
+    while True:
+        kind = type(value)
+        separator = ","
+        if (kind is dict or kind is list) and value:
+            if len(begun) >= _DEPTH:
+                raise EncodeError("", "nested too deeply")
+            begun.append((_items(value), line + _INDENT, line + ("}" if kind is dict else "]")))
+            separator = "{" if kind is dict else "["
+        else:
+            put(_plain(value))
+        while begun:
+            items, inner, end = begun[-1]
+            item = next(items, None)
+            if item is not None:
+                break
+            begun.pop()
+            put(end)
+        else:
+            return
+        name, value = item
+        line = inner
+        put(separator + line)
+        if name is not None:
+            put(_text(name) + ": ")
+
+
+def _items(value: dict[str, Any] | list[Any]) -> Iterator[tuple[str | None, Any]]:
+    if isinstance(value, dict):
+        return ((name, value[name]) for name in iteration_order(value))
+    return ((None, item) for item in value)
+
+
+def _plain(value: Any) -> str:
+    """The text of a value that holds no others."""
     kind = type(value)
     if kind is str:
-        put(_text(value))
-    elif kind is dict:
-        _write_object(value, line, put)
-    elif kind is list:
-        _write_array(value, line, put)
-    elif value is None or kind is bool:
-        put(_LITERALS[value])
-    elif kind is int or kind is float:
-        put(number(value))
-    else:
-        raise EncodeError("", f"{kind.__name__} is not a JSON type")
-
-
-def _write_object(value: dict[Any, Any], line: str, put: Any) -> None:
-    if not value:
-        put("{}")
-        return
-    inner = line + _INDENT
-    separator = "{" + inner
-    for name in iteration_order(value):
-        put(separator)
-        put(_text(name))
-        put(": ")
-        _write(value[name], inner, put)
-        separator = "," + inner
-    put(line + "}")
-
-
-def _write_array(value: list[Any], line: str, put: Any) -> None:
-    if not value:
-        put("[]")
-        return
-    inner = line + _INDENT
-    separator = "[" + inner
-    for item in value:
-        put(separator)
-        _write(item, inner, put)
-        separator = "," + inner
-    put(line + "]")
+        return _text(value)
+    if value is None or kind is bool:
+        return _LITERALS[value]
+    if kind is int or kind is float:
+        return number(value)
+    if kind is dict or kind is list:
+        return "{}" if kind is dict else "[]"
+    raise EncodeError("", f"{kind.__name__} is not a JSON type")
 
 
 def _text(text: str) -> str:

@@ -226,3 +226,13 @@ def test_a_file_that_changes_while_it_is_staged(tmp_path: Path) -> None:
 
     assert migration.migrate(path, progress=meanwhile).migrated_count == 70
     assert sessions(path) == changed
+
+
+def test_what_is_nested_deeply_goes_back_too(tmp_path: Path) -> None:
+    """G11: whatever depth the migration takes in, rolling back writes."""
+    path = tmp_path / "sessions.json"
+    deep = b'{"a": {"x": ' + b"[" * 900 + b"7" + b"]" * 900 + b"}}"
+    path.write_bytes(deep)
+    assert migration.migrate(path).outcome == "migrated"
+    assert migration.rollback(path).outcome == "rolled_back"
+    assert b"".join(path.read_bytes().split()) == b"".join(deep.split())
