@@ -140,32 +140,33 @@ def read_config(path: str, fs: FileSystem = SYSTEM_FS, env: Mapping[str, str] | 
     if value is None:
         return Config()
     config = _config(value)
-    for text in (config.store or "", *_agent_names(value)):
+    for text in (config.store or "", *(name for name, _ in _agents(value))):
         name = missing_variable(text)
         if name is not None:
             raise corrupt_config(path, f"{text!r} needs the variable {name}, which is not set")
     return config
 
 
-def _agent_names(value: dict[str, Any]) -> list[str]:
-    """The ids in ``agents.list`` as they are written."""
+def _agents(value: dict[str, Any]) -> list[tuple[str, bool]]:
+    """The agents in ``agents.list``: the id as it is written, and whether it is marked as the default."""
     agents = value.get("agents")
     listed = agents.get("list") if isinstance(agents, dict) else None
-    ids = [one.get("id") for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
-    return [name if isinstance(name, str) else "" for name in ids]
+    found = [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
+    ids = [one.get("id") for one in found]
+    return [
+        (name if isinstance(name, str) else "", one.get("default") is True)
+        for name, one in zip(ids, found, strict=True)
+    ]
 
 
 def _config(value: dict[str, Any]) -> Config:
-    session, agents = value.get("session"), value.get("agents")
+    session = value.get("session")
     store = session.get("store") if isinstance(session, dict) else None
-    listed = agents.get("list") if isinstance(agents, dict) else None
-    found: dict[str, bool] = {}
-    for one in listed if isinstance(listed, list) else ():
-        if isinstance(one, dict):
-            name = one.get("id")
-            agent = agent_id(name if isinstance(name, str) else "")
-            found[agent] = found.get(agent, False) or one.get("default") is True
     store = layout.js_trim(store) if isinstance(store, str) else ""
+    found: dict[str, bool] = {}
+    for name, is_default in _agents(value):
+        agent = agent_id(name)
+        found[agent] = found.get(agent, False) or is_default
     if not found:
         return Config(store or None)
     default = next((agent for agent, chosen in found.items() if chosen), next(iter(found)))
