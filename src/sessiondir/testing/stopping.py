@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from sessiondir.testing.failing import UNLOCKING, kind_of
 from sessiondir.testing.watching import Handle, WatchedFileSystem
 
 
@@ -16,7 +17,9 @@ class StoppingFileSystem(WatchedFileSystem):
     """Dies in place of call number ``stop_at`` (1 is the first), or, with ``torn``, half-way through it.
 
     From then on every call raises ``Stopped``, so that no cleanup touches the disk; ``last`` names
-    the call. ``bury`` closes the descriptors, which frees the locks, as the kernel does. Closing is
+    the call. Only letting go of a lock does nothing instead: the file stays locked, and the other
+    threads of the dead process find out at their next call rather than wait for a mutex.
+    ``bury`` closes the descriptors, which frees the locks, as the kernel does. Closing is
     not counted: dying before it leaves the disk as dying before the next call does.
     Open stores with a ``checkpoint_interval`` that is never reached: a thread in the background makes
     calls of its own, so that call n is another one in each run.
@@ -36,6 +39,8 @@ class StoppingFileSystem(WatchedFileSystem):
         if name == "close":
             return None if self.dead else super().call(name, real, args, kwargs)  # bury() does it
         if self.dead:
+            if kind_of(name, args) == UNLOCKING:
+                return None
             raise Stopped
         self.count += 1
         if self.count == self.stop_at:
