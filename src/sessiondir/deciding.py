@@ -51,6 +51,11 @@ def waiting_at_most(seconds: float) -> Iterator[None]:
         _patience.longest_s = None
 
 
+def longest_wait_s() -> float | None:
+    """How long this thread may wait at most, by ``waiting_at_most``; None: as long as it is told."""
+    return _patience.longest_s
+
+
 def commit_decided(
     core: Core, keys: Sequence[str], decide: Decide, timeout_s: float, durability: Durability
 ) -> Committed | None:

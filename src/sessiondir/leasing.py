@@ -65,9 +65,13 @@ class Lease:
     def release(self) -> bool:
         """Let it go; False if it was lost before. Ends the automatic renewal."""
         self._stop.set()
-        thread, self._thread = self._thread, None
+        thread = self._thread
         if thread is not None and thread is not threading.current_thread():
-            thread.join()
+            longest_s = deciding.longest_wait_s()
+            thread.join(longest_s)
+            if thread.is_alive():  # it waits for the commit lock, as whoever lets go would have to
+                raise self._store._writing().committer.lock_timeout(longest_s or 0.0)
+        self._thread = None
         return self._store._let_go(self)
 
     def keep(self) -> Self:

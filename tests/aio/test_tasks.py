@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
+import os
 import threading
 import weakref
 from collections.abc import AsyncIterator
@@ -20,6 +22,7 @@ from sessiondir import (
     ReentrantUpdate,
     SessionStore,
     StoreClosed,
+    registry,
 )
 from sessiondir.fs import FileSystem
 
@@ -382,6 +385,47 @@ def test_closing_ends_what_waits(store_path: str) -> None:
     asyncio.run(run())
     with SessionStore.open(store_path) as store:
         assert store["a"] == {"n": 1}
+
+
+def test_closing_has_a_timeout_and_goes_on_without_who_waited(
+    store_path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """After its timeout a close raises TimeoutError; it is finished behind, or the log says why not."""
+    go_on = threading.Event()
+    slow, broken = False, False
+
+    def disk(name: str, args: tuple[Any, ...]) -> None:
+        if name in ("fsync", "fdatasync") and slow:
+            go_on.wait()
+            if broken:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    async def run(number: int) -> None:
+        nonlocal slow
+        slow = False
+        go_on.clear()
+        store = await AsyncSessionStore.open(store_path, fs=RuledFileSystem(disk), checkpoint_interval=3600)
+        await store.put("a", {"n": number})
+        slow = True
+        with pytest.raises(TimeoutError, match="still being closed"):
+            await store.close(timeout=0.01)
+        with pytest.raises(StoreClosed):
+            await store.get("a")
+        await store.close(timeout=0)
+        go_on.set()
+        while registry._cores or (broken and not caplog.records):  # the suite's time-out is the bound
+            await asyncio.sleep(0.001)
+
+    asyncio.run(run(1))
+    assert not caplog.records
+    with SessionStore.open(store_path, read_only=True) as store:
+        assert store.info().journal_bytes < 1000
+        assert store["a"] == {"n": 1}
+    broken = True
+    asyncio.run(run(2))
+    assert "nobody waits any more" in caplog.text
+    with SessionStore.open(store_path) as store:
+        assert store["a"] == {"n": 2}
 
 
 def test_a_watch_left_half_way_holds_nothing(store_path: str) -> None:

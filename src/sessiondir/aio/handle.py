@@ -118,14 +118,15 @@ class AsyncStoreHandle:
 
         return Opening(start, cls)
 
-    async def close(self) -> None:
+    async def close(self, *, timeout: float | None = None) -> None:
         """Close the handle, when its calls that are at work have ended; closing it again does nothing.
 
         Calls that still wait for something raise ``StoreClosed``. The rest as ``SessionStore.close``.
+        After ``timeout`` seconds ``TimeoutError``: it goes on being closed, and nobody can use it any more.
         """
         if not self._closed:
             self._closed = True
-            await self._workers.close(self._store.close)
+            await self._workers.close(self._store.close, timeout)
 
     async def __aenter__(self) -> Self:
         return self

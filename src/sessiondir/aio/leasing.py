@@ -4,24 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Generator
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
-from sessiondir.aio.handle import AsyncStoreHandle
 from sessiondir.aio.reading import AsyncStoreReader
 from sessiondir.errors import LeaseHeld, StoreError
 from sessiondir.leases import LeaseInfo
 from sessiondir.leasing import Lease
+from sessiondir.model import Durability
 from sessiondir.watch import POLL_S, Quiet
+
+T = TypeVar("T")
 
 
 class AsyncLease:
     """A lease that this process was granted; made by ``AsyncSessionStore.lease``. As ``Lease``.
 
     ``key`` is the session, ``owner`` the name given, ``token`` the version of the commit that
-    granted it. Leaving an ``async with`` block lets it go.
+    granted it. Leaving an ``async with`` block lets it go. ``timeout`` of ``renew`` and ``release``
+    bounds their wait for the commit lock, as for messages.
     """
 
-    def __init__(self, store: AsyncStoreHandle, lease: Lease) -> None:
+    def __init__(self, store: AsyncStoreLeases, lease: Lease) -> None:
         self._store = store
         self._lease = lease
         self.key = lease.key
@@ -38,19 +41,18 @@ class AsyncLease:
         """Why the automatic renewal ended before it was let go; None while it goes on."""
         return self._lease.lost
 
-    async def is_held(self) -> bool:
+    async def is_held(self, *, timeout: float | None = None) -> bool:
         """Whether it is still ours, and its term not over; reads, and takes no lock."""
-        return await self._store._workers.read(lambda: self._lease.is_held)
+        found = await self._store.lease_of(self.key, timeout=timeout)
+        return found is not None and found.token == self.token
 
-    async def renew(self, ttl: float | None = None) -> None:
+    async def renew(self, ttl: float | None = None, *, timeout: float | None = None) -> None:
         """Begin its term anew; ``ttl`` in seconds, None: as long as before. Raises ``LeaseLost``."""
-        await self._store._begin()
-        await self._store._workers.finish(lambda: self._lease.renew(ttl))
+        await self._store._decide(lambda: self._lease.renew(ttl), "process", timeout)
 
-    async def release(self) -> bool:
+    async def release(self, *, timeout: float | None = None) -> bool:
         """Let it go; False if it was lost before. Ends the automatic renewal."""
-        await self._store._begin()
-        return await self._store._workers.finish(self._lease.release)
+        return await self._store._decide(self._lease.release, "process", timeout)
 
     async def __aenter__(self) -> AsyncLease:
         return self
@@ -94,7 +96,8 @@ class AsyncStoreLeases(AsyncStoreReader):
     ) -> Granting:
         """Take the session's lease: ``await store.lease(...)``, or ``async with store.lease(...) as lease``.
 
-        As ``SessionStore.lease``. Cancelled while it waits or takes it, the task holds none.
+        As ``SessionStore.lease``; the commit lock is waited for as long as the handle's ``lock_timeout``.
+        Cancelled while it waits or takes it, the task holds none.
         """
         return Granting(lambda: self._grant(key, owner, ttl, timeout, keep))
 
@@ -102,16 +105,22 @@ class AsyncStoreLeases(AsyncStoreReader):
         await self._begin()
         waiting = Quiet(self._clock, timeout)
         granted: list[Lease] = []
+
+        def take() -> None:
+            granted.append(self._store.lease(key, owner, ttl, 0.0))
+
         while True:
             try:
-                await self._workers.finish(lambda: granted.append(self._store.lease(key, owner, ttl, 0.0)))
+                await self._decide(take, "process", None)
                 break
             except LeaseHeld:
                 if waiting.is_over():
                     raise
+            except GeneratorExit:
+                raise  # thrown away with its loop: its term ends by itself
             except BaseException:
                 for lease in granted:  # cancelled meanwhile: nobody will let it go
-                    await self._workers.finish(lease.release)
+                    await self._decide(lease.release, "process", None)
                 raise
             await self._clock.pause(POLL_S)
         return AsyncLease(self, granted[0].keep() if keep else granted[0])
@@ -125,3 +134,18 @@ class AsyncStoreLeases(AsyncStoreReader):
         """All leases that are held, by key; with ``free`` those, too, that nobody holds any more. O(sessions)."""
         await self._begin()
         return await self._workers.read(lambda: self._store.leases(free=free), timeout)
+
+    async def _decide(self, job: Callable[[], T], level: Durability, timeout: float | None) -> T:
+        """Run a job of the synchronous store that commits with process durability, and settle it."""
+        await self._begin()
+        timeout_s = self._store._lock_timeout if timeout is None else timeout
+        if await self._reading_core() is None:
+            # The first commit of a store makes it, or there is nothing to change in one that is not there.
+            result = await self._workers.finish(job)
+            core = self._store._core
+            if core is None or not core.is_ready():
+                return result
+            return await self._committer.finish(core, lambda: result, level, timeout_s)
+        if self._store._read_only:
+            return await self._workers.finish(job)
+        return await self._committer.finish(await self._writing_core(), job, level, timeout_s)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from typing import Any
 
 from sessiondir import deciding
 from sessiondir.aio.leasing import AsyncStoreLeases
@@ -13,8 +13,6 @@ from sessiondir.inbox import InboxInfo, Message, check_limit, message_of, waitin
 from sessiondir.messaging import LOOK_S
 from sessiondir.model import Durability
 from sessiondir.watch import Quiet
-
-T = TypeVar("T")
 
 
 class AsyncStoreInbox(AsyncStoreLeases):
@@ -132,18 +130,3 @@ class AsyncStoreInbox(AsyncStoreLeases):
         """All inboxes in which something is, by key. O(sessions)."""
         await self._begin()
         return await self._workers.read(self._store.inboxes, timeout)
-
-    async def _decide(self, job: Callable[[], T], level: Durability, timeout: float | None) -> T:
-        """Run a job of the synchronous store that commits with process durability, and settle it."""
-        await self._begin()
-        timeout_s = self._store._lock_timeout if timeout is None else timeout
-        if await self._reading_core() is None:
-            # The first commit of a store makes it, or there is nothing to change in one that is not there.
-            result = await self._workers.finish(job)
-            core = self._store._core
-            if core is None or not core.is_ready():
-                return result
-            return await self._committer.finish(core, lambda: result, level, timeout_s)
-        if self._store._read_only:
-            return await self._workers.finish(job)
-        return await self._committer.finish(await self._writing_core(), job, level, timeout_s)

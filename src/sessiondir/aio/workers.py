@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import threading
 from collections.abc import Callable, Iterable
@@ -20,6 +21,7 @@ from sessiondir import steps
 from sessiondir.core import closed_error
 
 T = TypeVar("T")
+_log = logging.getLogger("sessiondir")
 _THREADS = 4
 """One of them may be waiting for the disk to sync; the others read, write and decode."""
 _LONGEST_TURN_S = 0.005
@@ -59,6 +61,8 @@ class Reply:
         future, problem = self.future, self.problem
         self.problem = None
         if future.done():
+            if problem is not None and isinstance(future, _Steadfast):
+                _log.error("nobody waits any more for what failed: %s", str(problem))
             return
         if problem is None:
             future.set_result(self.value)
@@ -74,6 +78,11 @@ def deliver(replies: Iterable[Reply]) -> None:
     for loop, arriving in loops.items():
         with contextlib.suppress(RuntimeError):  # the loop was closed: nobody waits there any more
             loop.call_soon_threadsafe(_arrive, arriving)
+
+
+def _expire(future: asyncio.Future[Any], waited_s: float) -> None:
+    if not future.done():
+        future.set_exception(TimeoutError(f"still being closed after {waited_s:g} s; it goes on by itself"))
 
 
 def _arrive(replies: list[Reply]) -> None:
@@ -147,12 +156,22 @@ class Workers:
         self.submit(work)
         return await outlast(future)
 
-    async def close(self, last: Callable[[], None]) -> None:
-        """Wait for all jobs, run ``last``, and let the threads go. Waited for to the end."""
+    async def close(self, last: Callable[[], None], timeout_s: float | None = None) -> None:
+        """Wait for all jobs, run ``last``, and let the threads go. Waited for to the end.
+
+        Or, with ``timeout_s``, until then: ``TimeoutError``, and the end comes without anybody waiting.
+        """
         future = _Steadfast()
         reply = Reply(future)
         self.close_behind(lambda: _perform(last, reply))
-        await outlast(future)
+        if timeout_s is None:
+            await outlast(future)
+            return
+        timer = reply.loop.call_later(timeout_s, _expire, future, timeout_s)
+        try:
+            await outlast(future)
+        finally:
+            timer.cancel()
 
     def close_behind(self, last: Callable[[], None]) -> None:
         """As ``close``, without waiting: for a coroutine that is thrown away and must not await."""
