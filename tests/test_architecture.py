@@ -49,7 +49,8 @@ ORDER = [
     "transcripts/folder", "transcripts/messages", "transcripts/summary", "transcripts/__init__",
     "maintenance/units", "maintenance/policy", "maintenance/config", "maintenance/plan", "maintenance/ground",
     "maintenance/index", "maintenance/rules", "maintenance/disk", "maintenance/planning", "maintenance/applying",
-    "maintenance/running", "maintenance/restoring", "maintenance/keeper", "maintenance/__init__",
+    "maintenance/running", "maintenance/restoring", "maintenance/telling", "maintenance/warning",
+    "maintenance/keeper", "maintenance/__init__",
     "inspection", "rollback", "migration",
     # the asynchronous face
     "aio/workers", "aio/keys", "aio/syncing", "aio/commit", "aio/transaction", "aio/watch", "aio/handle",

@@ -182,6 +182,8 @@ class Committer:
             # If a reader of this process came first, the commit is noted like those of other processes.
             if view.journal is committed.journal and view.end == start:
                 view.applied(committed.version, operations, (committed.version, start, committed.end - start))
+        for tell in view.on_commit:
+            tell(operations)
 
     def commit_at_once(self, operations: Sequence[Operation], expected: Mapping[str, int]) -> Committed | None:
         """As ``commit`` if nothing stands in the way at this moment; else None, and nothing was done.

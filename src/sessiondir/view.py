@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from sessiondir.cache import Listener
 from sessiondir.errors import CorruptFile, StoreError, translated
@@ -23,7 +23,13 @@ _LITTLE_BYTES = 1 << 16
 
 
 class View(JournalFollower):
-    """The state of a store as seen by this process."""
+    """The state of a store as seen by this process.
+
+    ``on_commit`` holds what is called with the operations of each commit of this process, after
+    the commit lock was let go; the session may still be held. It must neither wait nor raise.
+    """
+
+    on_commit: tuple[Callable[[Sequence[Operation]], object], ...] = ()
 
     def load(self, key: str) -> Document:
         """The document of ``key``, current when the call began; ``fields`` is None if there is none.
@@ -52,6 +58,11 @@ class View(JournalFollower):
         if doc is not None:
             doc.recent = True
         return doc
+
+    def at_hand(self, key: str) -> Document | None:
+        """What is cached of a session, without a look for what others committed. Mutex *not* held."""
+        with self.mutex:
+            return self._cached(key) if self._touched else self.cache.get(key)
 
     def freshen(self, key: str) -> None:
         """Bring a cached document up to date, if this can be done now; for who waits for its session."""

@@ -8,7 +8,7 @@ import os
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -75,55 +75,6 @@ def test_off_by_default(store: SessionStore) -> None:
     assert not os.path.exists(f"{store.path}/trash")
 
 
-def _transaction(store: SessionStore, value: dict[str, Any]) -> None:
-    with store.transaction("k") as txn:
-        txn["k"] = value
-
-
-WRITES: dict[str, Callable[[SessionStore, dict[str, Any]], object]] = {
-    "put": lambda s, e: s.put("k", e),
-    "setitem": lambda s, e: s.__setitem__("k", e),
-    "patch": lambda s, e: s.patch("k", e, create=True),
-    "update": lambda s, e: s.update("k", lambda _: e, create=True),
-    "transaction": _transaction,
-    "edit": lambda s, e: s.edit(lambda sessions: sessions.update({"k": e})),
-    "replace": lambda s, e: s.replace({**{key: s[key] for key in s}, "k": e}),
-}
-
-
-@pytest.mark.parametrize("elsewhere", [False, True], ids=["here", "another-process"])
-@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
-def test_warn_tells_on_every_write_path(
-    store: SessionStore,
-    open_directory: Any,
-    write: Callable[[SessionStore, dict[str, Any]], object],
-    elsewhere: bool,
-) -> None:
-    """G9: whichever call changed a session that would go, in whichever process, it is told once; nothing goes."""
-    told: list[Notice] = []
-    store.put("other", entry(0))
-    keeper = Keeper(store, Policy(), on_notice=told.append)
-    keeper.round()
-    assert told == []
-    writer = open_directory.elsewhere(clock=Today()) if elsewhere else store
-    write(writer, entry(31 * DAY))
-    keeper.round()
-    assert [(one.kind, one.key, one.rule) for one in told if one.kind == "session"] == [
-        ("session", "k", "prune-stale")
-    ]
-    assert [one.rule for one in told if one.kind == "store"] == ["prune-stale"]
-    write(writer, entry(32 * DAY))
-    keeper.round()
-    assert len(told) == 2
-    write(writer, entry(0))
-    keeper.round()
-    write(writer, entry(33 * DAY))
-    keeper.round()
-    assert len(told) == 4
-    assert "k" in store
-    keeper.close()
-
-
 def test_warnings_are_logged_by_default(store: SessionStore, caplog: pytest.LogCaptureFixture) -> None:
     """Without a function they go to the log."""
     fill(store, {f"k{n}": entry(2 * HOUR) for n in range(12)})
@@ -144,7 +95,7 @@ def test_a_defective_listener_does_not_end_it(store: SessionStore, caplog: pytes
     assert "ZeroDivisionError" in caplog.text
 
 
-def test_nothing_of_it_is_on_the_write_path(store_path: str) -> None:
+def test_a_write_costs_the_same_with_a_keeper_as_without(store_path: str) -> None:
     """G4: a commit makes the same system calls with a keeper as without, however large the store is."""
     fs = WatchedFileSystem()
     with open_store(store_path, Going(), fs=fs) as store:

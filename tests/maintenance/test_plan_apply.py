@@ -70,7 +70,7 @@ def test_stale_sessions_go_to_the_trash(store: SessionStore) -> None:
     assert {key: store.get(key) for key in store} == NEW
     for item in list_trash(store).items:
         assert (item.note.at_ms, item.note.rule) == (NOW, "prune-stale")
-        assert "kept for 30 days" in item.note.reason
+        assert "the limit is 30 days" in item.note.reason
     assert plan(store, enforce()).removals == ()
 
 
@@ -91,8 +91,11 @@ def test_trash_files_are_readable_and_safely_named(store: SessionStore, store_pa
     value = found["old:1"]
     assert value["entry"] == OLD["old:1"]
     assert value["removed"] == {
-        "at": NOW, "rule": "prune-stale", "reason": "not updated for 40 days, kept for 30 days", "transcripts": []
-    }  # fmt: skip
+        "at": NOW,
+        "rule": "prune-stale",
+        "reason": "not updated for 40 days, the limit is 30 days",
+        "transcripts": [],
+    }
 
 
 def test_the_mode_warn_changes_nothing(store: SessionStore) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from sessiondir import InvalidOption
 from sessiondir.maintenance import Policy, read_config
-from sessiondir.maintenance.units import duration_ms, duration_text, size_bytes, size_text
+from sessiondir.maintenance.units import beyond_text, duration_ms, duration_text, size_bytes, size_text
 
 from .stores import DAY, HOUR
 
@@ -169,6 +169,13 @@ def test_a_missing_file_is_told(tmp_path: Path) -> None:
 def test_durations_for_people(ms: float, text: str) -> None:
     """The largest unit that gives at least two, or exactly one."""
     assert duration_text(ms) == text
+
+
+def test_a_time_and_its_limit_never_look_the_same() -> None:
+    """Nobody has to wonder why 30 days are more than 30 days."""
+    limit_ms = 30 * 86_400_000
+    assert beyond_text(limit_ms + 1, limit_ms) == "just over 30 days"
+    assert beyond_text(limit_ms + 86_400_000, limit_ms) == "31 days"
 
 
 @pytest.mark.parametrize(

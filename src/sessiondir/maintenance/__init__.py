@@ -11,11 +11,12 @@
 from __future__ import annotations
 
 from sessiondir.maintenance.config import ConfigReading, policy_in, read_config
-from sessiondir.maintenance.keeper import Keeper, Notice
+from sessiondir.maintenance.keeper import Keeper
 from sessiondir.maintenance.plan import Outcome, Plan, PlannedFile, PlannedSession, Report, Unmet, Usage
 from sessiondir.maintenance.policy import Policy
 from sessiondir.maintenance.restoring import Emptied, Restored, TrashListing, empty_trash, list_trash, restore
 from sessiondir.maintenance.running import apply, plan
+from sessiondir.maintenance.telling import Notice
 from sessiondir.trash import Note, TrashItem
 
 __all__ = (

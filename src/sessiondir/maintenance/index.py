@@ -90,6 +90,8 @@ class Index:
         """Sessions and session files that cannot be read, and why."""
         self.changed: set[str] = set()
         """Sessions that the last ``refresh`` found changed."""
+        self.is_whole = True
+        """Whether the last refresh came to its end, so that ``order`` has everything in order."""
         for doc in docs:
             self._note(doc, sort=False)
         self.order.sort()
@@ -127,8 +129,7 @@ class JournalIndex(Index):
         self.view = core.view
         self._following: _ChangedKeys | None = None
         self._epoch = -1
-        self._whole = False
-        """Whether the last refresh came to its end."""
+        self.is_whole = False
 
     def close(self) -> None:
         """Close the journal."""
@@ -141,13 +142,20 @@ class JournalIndex(Index):
         self.changed.clear()
         with self.view.mutex:
             epoch = self.view.epoch
-        usable = self._whole and self._following is not None and epoch == self._epoch
-        self._whole = False
+        usable = self.is_whole and self._following is not None and epoch == self._epoch
+        self.is_whole = False
         if usable:
             yield from self._take_changes()
         if not usable or self._following is None or self._following.lost:
             yield from self._read_everything(epoch)
-        self._whole = True
+        self.is_whole = True
+
+    def since_the_journal_began(self) -> set[str]:
+        """Sessions changed since the current journal was begun, for a store that was not there before."""
+        with self.view.mutex:
+            header = self.view.header()
+        base = header.base if header is not None else 0
+        return {facts.key for facts in self.facts.values() if facts.version > base}
 
     def _take_changes(self) -> Steps:
         following = self._following

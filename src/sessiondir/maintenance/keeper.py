@@ -1,56 +1,42 @@
 """Maintenance in the background of a program that has the store open.
 
-Nothing hangs on the write path: the keeper reads the keys of what was committed, by any call and
-any process, off the journal, about once a second, and does everything in slices of a few
-milliseconds with a pause after each. It holds no lock that a commit waits for.
+The keeper reads the keys of what was committed, by any call and any process, off the journal, about
+once a second, and does everything in slices of a few milliseconds with a pause after each. It holds
+no lock that a commit waits for. On the write path there is nothing but, in the mode "warn", a look at
+what this process just wrote (see ``warning``).
 """
 
 from __future__ import annotations
 
-import logging
+import contextlib
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from types import TracebackType
-from typing import Final, Literal, Self
+from typing import Final, Self
 
 from sessiondir import trash
 from sessiondir.clock import Clock
+from sessiondir.core import Core
 from sessiondir.errors import InvalidOption, LockTimeout, StoreClosed, StoreError, translated
 from sessiondir.maintenance.applying import Applier
 from sessiondir.maintenance.disk import DiskSurvey
 from sessiondir.maintenance.ground import core_of, get_ready, ground_of, normalised
-from sessiondir.maintenance.index import Index, JournalIndex, Steps
+from sessiondir.maintenance.index import Index, JournalIndex, SessionFacts, Steps
 from sessiondir.maintenance.plan import Plan, Report
 from sessiondir.maintenance.planning import Circumstances, Planner
 from sessiondir.maintenance.policy import HOUR_MS, Policy
-from sessiondir.maintenance.running import circumstances
+from sessiondir.maintenance.running import circumstances, why_untouchable
+from sessiondir.maintenance.telling import Notice, Teller
 from sessiondir.maintenance.units import duration_text
+from sessiondir.maintenance.warning import WriteWarner, session_notice
 from sessiondir.store import SessionStore
 
-_log = logging.getLogger("sessiondir")
 _SURVEY_S: Final = 60.0
 """How long sizes on disk are good for, as long as nothing is to be removed."""
 _SHARE: Final = 20
 """A round that takes t is followed by at least 20 t without one."""
 _JUMP_MS: Final = HOUR_MS
 """How far the wall clock may run ahead of elapsed time before it is not believed."""
-_TOLD: Final = 10_000
-
-
-@dataclass(frozen=True, slots=True)
-class Notice:
-    """Something that the keeper tells.
-
-    ``kind``: "session": a session that was just changed would go (mode "warn"); "store": how many
-    would go; "unmet": a bound cannot be met; "stopped": a clock is not believed and nothing is
-    deleted; "failed": a round failed and is tried again. ``key`` and ``rule`` are given for a session.
-    """
-
-    kind: Literal["session", "store", "unmet", "stopped", "failed"]
-    message: str
-    key: str | None = None
-    rule: str | None = None
 
 
 class Slices:
@@ -90,8 +76,10 @@ class Keeper:
             store, in whichever process, does no harm: one of them acts at a time.
         policy: what is to be kept; its mode decides between telling and doing.
         active: keys of sessions that must not go, or a function that tells them.
-        on_notice: called with each ``Notice``, from the keeper's thread; None logs it. Each is told
-            once until it no longer holds.
+        on_notice: called with each ``Notice``; None logs it. Each is told once until it no longer
+            holds. Called from the keeper's thread, and in the mode "warn" from inside each call of
+            this process that writes a session which would go, before it returns: it must be quick
+            and leave that session alone.
         on_report: called with the ``Report`` of each round that changed something.
         interval: seconds between rounds.
         slice_ms: milliseconds of work between two pauses; each pause is as long.
@@ -118,7 +106,7 @@ class Keeper:
         self._store = store
         self._policy = policy
         self._active = active if callable(active) else _constant(tuple(active))
-        self._on_notice = on_notice or _log_notice
+        self._teller = Teller(on_notice)
         self._on_report = on_report
         self._interval_s = interval
         self._ground = ground_of(store)
@@ -129,8 +117,11 @@ class Keeper:
         self._disk: DiskSurvey | None = None
         self._surveyed_s = 0.0
         self._planned_s: float | None = None
-        self._told: set[tuple[str, ...]] = set()
+        self._stopped: str | None = None
+        self._absent = False
+        """Whether there was no store when last looked at."""
         self._begin_counting()
+        self._warner = WriteWarner(policy, clock, self._ground.path, self._teller, self._special, self._doubt)
         self._round_lock = threading.Lock()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -140,6 +131,8 @@ class Keeper:
     def start(self) -> Self:
         """Begin to work in a thread of the keeper's own."""
         if self._thread is None and not self._stop.is_set():
+            with contextlib.suppress(StoreError):  # the first round tells of it
+                self._watch_writes()
             self._thread = threading.Thread(target=self._loop, name="sessiondir-maintenance", daemon=True)
             self._thread.start()
         return self
@@ -150,6 +143,7 @@ class Keeper:
         thread, self._thread = self._thread, None
         if thread is not None and thread is not threading.current_thread():
             thread.join()
+        self._warner.attach(None)
         with self._round_lock:
             if self._index is not None:
                 self._index.close()
@@ -192,13 +186,21 @@ class Keeper:
         with self._round_lock:
             report = self._round()
             if report.error is None:
-                self._told = {one for one in self._told if one[0] != "failed"}
+                self._teller.recovered()
             return report
 
-    def _round(self) -> Report:
+    def _watch_writes(self) -> Core | None:
         core = core_of(self._store)
+        self._absent = self._absent or core is None
+        if self._policy.mode == "warn" and not self._stop.is_set():
+            self._warner.attach(core.view if core is not None else None)
+        return core
+
+    def _round(self) -> Report:
+        core = self._watch_writes()
         if core is None:
             return Report()  # a legacy file that nobody has written to yet, or nothing at all
+        self._teller.begin_round()
         if self._index is None or self._index.view is not core.view:
             if self._index is not None:
                 self._index.close()
@@ -206,11 +208,16 @@ class Keeper:
         with translated(self._ground.path, "read"):
             self._run(self._index.refresh())
         changed = set(self._index.changed)
+        if self._absent:
+            self._absent = False
+            changed |= self._index.since_the_journal_began()
         if not changed and not self._is_due(self._planned_s):
             return Report()
         plan = self._plan(self._index)
         if plan is None:
             return Report()
+        self._stopped = plan.stopped
+        self._warner.learn(self._index, plan)
         self._tell_of(plan, changed)
         if self._policy.mode != "enforce" or not (plan.removals or plan.changes):
             return Report()
@@ -246,7 +253,7 @@ class Keeper:
         return None
 
     def _circumstances(self, index: Index, disk: DiskSurvey) -> Circumstances:
-        active = frozenset(normalised(self._store, key) for key in self._active())
+        active = self._active_keys()
         return circumstances(
             self._store,
             self._ground,
@@ -257,6 +264,15 @@ class Keeper:
             jumped=self._jumped(),
             everything=False,
         )
+
+    def _active_keys(self) -> frozenset[str]:
+        return frozenset(normalised(self._store, key) for key in self._active())
+
+    def _special(self, facts: SessionFacts) -> str | None:
+        return why_untouchable(self._store, facts, self._active_keys())
+
+    def _doubt(self) -> str | None:
+        return self._stopped or self._jumped()
 
     def _jumped(self) -> str | None:
         clock = self._ground.clock
@@ -295,7 +311,7 @@ class Keeper:
     # -- telling --------------------------------------------------------------------------
 
     def _tell_of(self, plan: Plan, changed: set[str]) -> None:
-        holds: set[tuple[str, ...]] = set()
+        holds: list[tuple[str, ...]] = []
         notices: list[tuple[tuple[str, ...], Notice]] = []
         if plan.stopped is not None:
             notices.append((("stopped",), Notice("stopped", f"{plan.store_path}: {plan.stopped}")))
@@ -305,32 +321,21 @@ class Keeper:
             notices.append((("unmet", unmet.setting), Notice("unmet", text)))
         if plan.policy.mode == "warn":
             for session in plan.removals:
-                identity: tuple[str, ...] = ("session", session.key, session.action)
-                holds.add(identity)
+                told = session_notice(plan.store_path, session.key, session.action, session.reason)
+                holds.append(told[0])
                 if session.key in changed:
-                    text = f"session {session.key!r} would be removed from {plan.store_path}: {session.reason}"
-                    notices.append((identity, Notice("session", text, session.key, session.action)))
+                    notices.append(told)
             for rule, count in plan.counts.items():
                 text = f"{plan.store_path}: {count:,} sessions would be removed ({rule}); see sessiondir cleanup"
                 notices.append((("store", rule), Notice("store", text, rule=rule)))
         for identity, notice in notices:
-            holds.add(identity)
-            if identity not in self._told and len(self._told) < _TOLD:
-                self._told.add(identity)
-                self._tell(notice)
-        self._told = {one for one in self._told if one in holds or one[0] == "failed"}
+            holds.append(identity)
+            self._teller.tell(identity, notice)
+        self._teller.keep_only(holds)
 
     def _tell_failure(self, exc: Exception) -> None:
-        identity = ("failed", str(exc))
-        if identity not in self._told:
-            self._told.add(identity)
-            self._tell(Notice("failed", f"maintenance of {self._ground.path}: {exc}; it is tried again"))
-
-    def _tell(self, notice: Notice) -> None:
-        try:
-            self._on_notice(notice)
-        except Exception as exc:
-            _log.error("on_notice raised %s: %s", type(exc).__name__, str(exc))
+        message = f"maintenance of {self._ground.path}: {exc}; it is tried again"
+        self._teller.tell(("failed", str(exc)), Notice("failed", message))
 
 
 class _Kept(Index):
@@ -344,7 +349,3 @@ class _Kept(Index):
 
 def _constant(keys: tuple[str, ...]) -> Callable[[], tuple[str, ...]]:
     return lambda: keys
-
-
-def _log_notice(notice: Notice) -> None:
-    _log.warning("%s", notice.message)

@@ -23,8 +23,8 @@ from sessiondir.maintenance.plan import (
     Unmet,
 )
 from sessiondir.maintenance.policy import Policy
-from sessiondir.maintenance.rules import Rules
-from sessiondir.maintenance.units import duration_text, size_text
+from sessiondir.maintenance.rules import Rules, cap_reason
+from sessiondir.maintenance.units import beyond_text, duration_text, size_text
 
 _SESSIONS_A_STEP: Final = 100
 _SMALL_JOURNAL: Final = 1 << 16
@@ -133,8 +133,7 @@ class Planner:
         for facts in self._ascending():
             if over <= 0:
                 return
-            reason = f"more than {limit:,} sessions, and others were updated later"
-            if facts.key not in self._going and self._evict(facts, "cap-overflow", reason):
+            if facts.key not in self._going and self._evict(facts, "cap-overflow", cap_reason(limit)):
                 over -= 1
             yield
 
@@ -228,8 +227,8 @@ class Planner:
                 reason = "its session is in the trash"
             elif self._how.stopped is None:
                 action = "delete"
-                age = duration_text(self._how.now_ms - at_ms)
-                reason = f"archived ({why}) {age} ago, kept for {duration_text(limit_ms)}"
+                age = beyond_text(self._how.now_ms - at_ms, limit_ms)
+                reason = f"archived ({why}) {age} ago, the limit is {duration_text(limit_ms)}"
         self._set(name, "archive", file.size, action, reason)
 
     def _belongs_to_trash(self, base: str, at_ms: int) -> bool:

@@ -21,7 +21,7 @@ from typing import Final
 from sessiondir.maintenance.index import SessionFacts
 from sessiondir.maintenance.plan import Action
 from sessiondir.maintenance.policy import DAY_MS, Policy
-from sessiondir.maintenance.units import duration_text
+from sessiondir.maintenance.units import beyond_text, duration_text
 
 FUTURE_MS: Final = 5 * 60_000
 """How far a time may lie ahead of ours before a clock is not believed."""
@@ -52,6 +52,11 @@ def doubt_about_time(now_ms: int, last_commit_ms: int | None, newest_ms: float |
     return None
 
 
+def cap_reason(limit: int) -> str:
+    """Why a session goes for ``maxEntries``."""
+    return f"more than {limit:,} sessions, and others were updated later"
+
+
 class Rules:
     """A policy at one moment.
 
@@ -72,9 +77,9 @@ class Rules:
         policy, updated_at = self._policy, facts.updated_at
         retention = policy.cron_retention_ms
         if retention is not None and (updated_at or 0) < self._now_ms - retention and _CRON_RUN.match(facts.key):
-            return "prune-cron", f"a cron run {self._age(facts)}, kept for {duration_text(retention)}"
+            return "prune-cron", f"a cron run {self._age(facts, retention)}"
         if updated_at is not None and updated_at < self._stale_before:
-            return "prune-stale", f"{self._age(facts)}, kept for {duration_text(policy.prune_after_ms)}"
+            return "prune-stale", self._age(facts, policy.prune_after_ms)
         return None
 
     def protection(self, facts: SessionFacts) -> str | None:
@@ -89,7 +94,8 @@ class Rules:
         """Whether a session was updated so lately that no bound may evict it."""
         return facts.updated_at is not None and facts.updated_at >= self._recent_from
 
-    def _age(self, facts: SessionFacts) -> str:
+    def _age(self, facts: SessionFacts, limit_ms: int) -> str:
+        limit = f"the limit is {duration_text(limit_ms)}"
         if facts.updated_at is None:
-            return "never updated"
-        return f"not updated for {duration_text(self._now_ms - facts.updated_at)}"
+            return f"never updated, {limit}"
+        return f"not updated for {beyond_text(self._now_ms - facts.updated_at, limit_ms)}, {limit}"

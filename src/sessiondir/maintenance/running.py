@@ -152,13 +152,6 @@ def circumstances(
     ``active`` are keys under the store's rule; ``jumped`` is what the caller knows against the clock.
     """
 
-    def special(facts: SessionFacts) -> str | None:
-        if facts.key in active:
-            return "it is active"
-        lease = store.lease_of(facts.key) if facts.leased else None
-        holder = lease.owner if lease is not None else None
-        return f"it is leased to {holder}" if holder is not None else None
-
     now_ms = ground.now_ms()
     newest = index.order[-1][0] if index.order else None
     doubt = None if trust_clock else jumped or doubt_about_time(now_ms, last_commit_ms(store), newest)
@@ -167,12 +160,21 @@ def circumstances(
         ground.path,
         policy,
         now_ms,
-        special,
+        lambda facts: why_untouchable(store, facts, active),
         _MissingTranscripts(ground, disk) if fix_missing else None,
         stopped,
         active=frozenset(active),
         **options,
     )
+
+
+def why_untouchable(store: SessionStore, facts: SessionFacts, active: Collection[str]) -> str | None:
+    """Why a session may not go as things are outside of its entry: ``active``, or leased; None if it may."""
+    if facts.key in active:
+        return "it is active"
+    lease = store.lease_of(facts.key) if facts.leased else None
+    holder = lease.owner if lease is not None else None
+    return f"it is leased to {holder}" if holder is not None else None
 
 
 class _MissingTranscripts:

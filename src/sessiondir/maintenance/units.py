@@ -93,6 +93,12 @@ def duration_text(ms: float) -> str:
     return f"{ms:.0f} ms"
 
 
+def beyond_text(ms: float, limit_ms: float) -> str:
+    """A time above a limit for people, who would wonder at two times that look the same."""
+    spent, limit = duration_text(ms), duration_text(limit_ms)
+    return f"just over {spent}" if spent == limit else spent
+
+
 def size_text(size: int) -> str:
     """Bytes for people: ``812 B``, ``1.4 MB``; 1024 to the step, as the settings count."""
     steps = min(max(size.bit_length() - 1, 0) // 10, 4)
