@@ -33,7 +33,7 @@ ORDER = [
     # reading many, following, checking
     "snapshot", "listing", "watch", "check", "deciding", "leases", "inbox",
     # the legacy store
-    "legacyparse", "legacy", "legacyentries", "legacylock", "place", "staging", "merging", "spelling",
+    "legacyparse", "legacy", "recognition", "legacyentries", "legacylock", "place", "staging", "merging", "spelling",
     "takeover", "unmigrated", "handback",
     # the face
     "transaction", "changes", "info", "handle", "reading", "leasing", "messaging", "store",
@@ -108,7 +108,7 @@ WRITING_CALLS = {
 }  # fmt: skip
 WRITES_NOTHING = {
     "view", "snapshot", "listing", "watch", "check", "deciding", "legacy", "inspection", "targets", "installation",
-    "configfile",
+    "configfile", "recognition",
     "transaction", "changes", "info", "store", "codec", "layout",
     "transcripts/names", "transcripts/records", "transcripts/lines", "transcripts/reader",
     "transcripts/messages", "transcripts/summary",

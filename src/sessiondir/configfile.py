@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from sessiondir import codec, json5
@@ -27,22 +28,36 @@ _INCLUDE: Final = "$include"
 _VARIABLE = re.compile(r"\$(\$?)\{([A-Z_][A-Z0-9_]*)\}")
 
 
-def load_config(path: str, env: Mapping[str, str], fs: FileSystem) -> dict[str, Any] | None:
+@dataclass(frozen=True, slots=True)
+class ConfigFile:
+    """A file that configuration was read from: its real path, and the device and inode it had then."""
+
+    path: str
+    device: int
+    inode: int
+
+
+def load_config(
+    path: str, env: Mapping[str, str], fs: FileSystem, files: set[ConfigFile] | None = None
+) -> dict[str, Any] | None:
     """The whole configuration at ``path``; None if there is no such file.
+
+    ``files`` gets every file that was read, also if in the end the configuration cannot be used.
 
     Raises ``UnreadableFile``; ``CorruptFile``, naming the file, if it or one that it includes is
     not a JSON5 object, or if what it includes is missing or includes itself.
     """
     try:
-        return _Loader(env, fs).load(os.path.abspath(path), ())
+        return _Loader(env, fs, files if files is not None else set()).load(os.path.abspath(path), ())
     except FileNotFoundError:
         return None
 
 
 class _Loader:
-    def __init__(self, env: Mapping[str, str], fs: FileSystem) -> None:
+    def __init__(self, env: Mapping[str, str], fs: FileSystem, files: set[ConfigFile]) -> None:
         self._env = env
         self._fs = fs
+        self._read = files
         self._files = 0
 
     def load(self, path: str, chain: tuple[str, ...]) -> dict[str, Any]:
@@ -54,7 +69,7 @@ class _Loader:
         if self._files > _FILES:
             raise corrupt_config(path, f"more than {_FILES} files are included")
         try:
-            value = json5.decode(_read(path, self._fs).decode())
+            value = json5.decode(_read(path, self._fs, self._read).decode())
         except (codec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
             raise corrupt_config(path, f"not JSON5 ({exc})") from exc
         value = self._resolved(value, path, (*chain, path))
@@ -97,10 +112,12 @@ def missing_variable(text: str) -> str | None:
     return found[2] if found is not None else None
 
 
-def _read(path: str, fs: FileSystem) -> bytes:
+def _read(path: str, fs: FileSystem, files: set[ConfigFile]) -> bytes:
     try:
         fd = fs.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
+            status = fs.fstat(fd)
+            files.add(ConfigFile(fs.realpath(path), status.st_dev, status.st_ino))
             return fs.read_all(fd, _BYTES)
         finally:
             fs.close(fd)

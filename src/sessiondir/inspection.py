@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from sessiondir.model import Limits
 from sessiondir.place import Place
 from sessiondir.registry import borrowed_core
 from sessiondir.snapshot import all_keys
-from sessiondir.takeover import is_rolled_back
+from sessiondir.takeover import as_a_store, is_rolled_back
 
 Status = Literal["already_directory", "ready_to_migrate", "empty_legacy", "invalid_legacy", "missing"]
 
@@ -62,17 +63,24 @@ class Inspection:
 def inspect(
     path: str | os.PathLike[str],
     *,
+    any_content: bool = False,
     limits: Limits | None = None,
     fs: FileSystem = SYSTEM_FS,
     clock: Clock = SYSTEM_CLOCK,
 ) -> Inspection:
-    """Say what ``migrate`` would find; takes no lock and changes nothing. O(file).
+    """Say what ``migrate``, given the same arguments, would find; takes no lock and changes nothing. O(file).
 
     Raises ``InvalidPath``, ``UnreadableFile``, ``UnsafeDirectory``, ``FormatTooNew``.
     """
     store_path, legacy_path = layout.store_path(path)
     limits = limits or Limits()
     legacy = index_legacy(fs, legacy_path, limits)
+    if legacy.status == "usable" and not any_content:
+        with (
+            translated(store_path, "read"),
+            contextlib.closing(Place(fs, clock, store_path, legacy_path)) as place,
+        ):
+            legacy = as_a_store(place, legacy)
     active = is_active(fs, clock, store_path, legacy_path)
     warnings = list(legacy.warnings)
     status: Status = "missing"

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from sessiondir import layout
-from sessiondir.configfile import corrupt_config, load_config, missing_variable
+from sessiondir.configfile import ConfigFile, corrupt_config, load_config, missing_variable
 from sessiondir.errors import CorruptFile
 from sessiondir.fs import SYSTEM_FS, FileSystem
 from sessiondir.sessions.ids import DEFAULT_AGENT, agent_id
@@ -29,7 +29,7 @@ from sessiondir.sessions.ids import DEFAULT_AGENT, agent_id
 AGENT_MARK: Final = "{agentId}"
 _PREFIXES: Final = ("OPENCLAW", "CLAWDBOT", "MOLTBOT")
 _STATE_NAMES: Final = (".openclaw", ".clawdbot", ".moldbot", ".moltbot")
-_CONFIG_NAMES: Final = ("openclaw.json", "clawdbot.json", "moldbot.json", "moltbot.json")
+CONFIG_NAMES: Final = ("openclaw.json", "clawdbot.json", "moldbot.json", "moltbot.json")
 _UNSET: Final = ("", "undefined", "null")
 
 
@@ -75,12 +75,16 @@ class Config:
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """A gateway's state directory and configuration. ``problem`` says why the configuration was not used."""
+    """A gateway's state directory and configuration. ``problem`` says why the configuration was not used.
+
+    ``config_files`` are those it was read from, whether or not it could be used.
+    """
 
     home: str
     state_dir: str
     config: Config = Config()
     problem: CorruptFile | None = None
+    config_files: frozenset[ConfigFile] = frozenset()
 
     @classmethod
     def find(cls, env: Mapping[str, str], fs: FileSystem = SYSTEM_FS) -> Installation:
@@ -95,16 +99,32 @@ class Installation:
         looked_for = places[:1] if env.get("OPENCLAW_TEST_FAST") == "1" else places
         state_dir = next((place for place in looked_for if _exists(fs, place)), places[0])
         own = _by_any_name(env, "CONFIG_PATH")
-        candidates = [f"{place}/{name}" for place in places for name in _CONFIG_NAMES]
+        candidates = [f"{place}/{name}" for place in places for name in CONFIG_NAMES]
         path = (
             os.path.abspath(_expand(own, home))
             if own
-            else next((one for one in candidates if _exists(fs, one)), f"{state_dir}/{_CONFIG_NAMES[0]}")
+            else next((one for one in candidates if _exists(fs, one)), f"{state_dir}/{CONFIG_NAMES[0]}")
         )
+        files: set[ConfigFile] = set()
+        config, problem = Config(), None
         try:
-            return cls(home, state_dir, read_config(path, fs, env))
+            config = read_config(path, fs, env, files)
         except CorruptFile as exc:
-            return cls(home, state_dir, Config(), exc)
+            problem = exc
+        return cls(home, state_dir, config, problem, frozenset(files))
+
+    def is_configuration(self, path: str, fs: FileSystem = SYSTEM_FS) -> bool:
+        """Whether ``path`` leads, by whatever name or link, to a file that the configuration was read from."""
+        if not self.config_files:
+            return False
+        # By its path, too: a configuration that was saved meanwhile is another file of the same name.
+        if fs.realpath(path) in {file.path for file in self.config_files}:
+            return True
+        try:
+            status = fs.stat(path)
+        except OSError:
+            return False  # what cannot be looked at cannot be migrated either
+        return (status.st_dev, status.st_ino) in {(file.device, file.inode) for file in self.config_files}
 
     def expand(self, path: str) -> str:
         """``path`` absolute, a leading ``~`` being this installation's home."""
@@ -131,12 +151,17 @@ def _exists(fs: FileSystem, path: str) -> bool:
     return True
 
 
-def read_config(path: str, fs: FileSystem = SYSTEM_FS, env: Mapping[str, str] | None = None) -> Config:
+def read_config(
+    path: str,
+    fs: FileSystem = SYSTEM_FS,
+    env: Mapping[str, str] | None = None,
+    files: set[ConfigFile] | None = None,
+) -> Config:
     """What a configuration file says, with what it includes; the defaults if there is none.
 
-    ``env`` is what variables in it stand for. Raises as ``configfile.load_config``.
+    ``env`` is what variables in it stand for; ``files`` gets what was read. Raises as ``configfile.load_config``.
     """
-    value = load_config(path, env or {}, fs)
+    value = load_config(path, env or {}, fs, files)
     if value is None:
         return Config()
     config = _config(value)

@@ -43,6 +43,9 @@ Signature = tuple[int, int, int, int]
 
 LegacyStatus = Literal["missing", "empty", "invalid", "usable"]
 
+USUAL_NAME: Final = "sessions.json"
+"""What the legacy program calls its store unless it is configured otherwise."""
+
 JSON5_BYTES = 16 << 20
 """The longest file that is read as JSON5, which people write by hand."""
 
@@ -61,6 +64,7 @@ class LegacyFile:
     if the file was read with ``read_legacy``, else nothing. ``dropped`` names members that
     were left out, with the reason. ``size`` (bytes) and ``sha256`` describe the file's bytes.
     ``reason`` says why a file is ``"invalid"`` (it is then not used at all) or ``"empty"``.
+    ``is_recognised``: it has a store's usual name, or an entry in it looks like a session.
     """
 
     path: str
@@ -76,6 +80,7 @@ class LegacyFile:
     size: int = 0
     sha256: str = ""
     is_json5: bool = False
+    is_recognised: bool = False
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -235,6 +240,7 @@ def _read_open(
         data.size,
         data.sha256.hexdigest(),
         reading.is_json5,
+        reading.has_session or os.path.basename(path) == USUAL_NAME,
     )
 
 

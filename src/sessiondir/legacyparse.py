@@ -69,6 +69,7 @@ class Reading:
         self.dropped: dict[str, str] = {}
         self.aliases: tuple[Alias, ...] = ()
         self.count = 0
+        self.has_session = False
         self._spellings: dict[str, list[str]] = {}
 
     def begin_again(self, note: str) -> None:
@@ -109,6 +110,7 @@ class Reading:
             return "the entry is not an object"
         fields = entry_fields(text, name)
         doc = put_document("", 1, fields)
+        self.has_session = self.has_session or looks_like_session(fields)
         if len(raw) > self._limits.entry_bytes and doc.size > self._limits.entry_bytes:
             # Leaving it out would lose a session, so nothing is taken over until the limit is raised.
             raise self._too_large(name, doc.size)
@@ -150,6 +152,18 @@ class Reading:
             f"the entry of {shown(name)} has {size} bytes, the limit is {limit}; raise it (--max-entry-bytes, or "
             "Limits.entry_bytes)"
         )
+
+
+def looks_like_session(fields: codec.Fields) -> bool:
+    """Whether an entry has one of the two members that every session should have."""
+    session_id, updated_at = fields.get("sessionId"), fields.get("updatedAt")
+    return (isinstance(session_id, str) and session_id != "") or type(updated_at) in (int, float)
+
+
+def is_surely_session(fields: codec.Fields) -> bool:
+    """Whether an entry has both of them, as nothing else that lies about in a state directory."""
+    session_id, updated_at = fields.get("sessionId"), fields.get("updatedAt")
+    return isinstance(session_id, str) and session_id != "" and type(updated_at) in (int, float)
 
 
 def repaired(raw: bytes) -> bytes:

@@ -88,6 +88,7 @@ def migrate(
     path: str | os.PathLike[str],
     *,
     automatic: bool = False,
+    any_content: bool = False,
     limits: Limits | None = None,
     lock_timeout: float = LOCK_TIMEOUT_S,
     allow_network: bool = False,
@@ -100,6 +101,8 @@ def migrate(
     Args:
         path: ``.../NAME.json`` or ``.../NAME.d``.
         automatic: nobody asked for this store in particular: leave it alone if it was rolled back.
+        any_content: take the file over although nothing in it looks like a session (otherwise it is
+            ``skipped_invalid``, unless it is called ``sessions.json``).
         limits: ``legacy_bytes``, ``entry_bytes`` and ``sessions`` apply.
         lock_timeout: seconds to wait for a running legacy program; 0 tries once.
         allow_network: migrate on a network file system although its locks are not trusted.
@@ -126,6 +129,7 @@ def migrate(
             store_path,
             limits or Limits(),
             by_hand=not automatic,
+            any_content=any_content,
             allow_network=allow_network,
             lock_timeout_s=lock_timeout,
             progress=progress,

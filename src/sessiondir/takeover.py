@@ -47,7 +47,7 @@ from typing import Literal
 from sessiondir.clock import Clock
 from sessiondir.errors import MigrationError, StoreError, storage_error, translated
 from sessiondir.fs import FileSystem
-from sessiondir.legacy import LegacyFile, index_legacy, legacy_signature
+from sessiondir.legacy import USUAL_NAME, LegacyFile, index_legacy, legacy_signature
 from sessiondir.legacyentries import LegacyChanged
 from sessiondir.legacylock import LegacyLock
 from sessiondir.merging import Merged, merge_late_file
@@ -100,6 +100,7 @@ def take_over(
     limits: Limits,
     *,
     by_hand: bool = False,
+    any_content: bool = False,
     allow_network: bool = False,
     lock_timeout_s: float = LOCK_TIMEOUT_S,
     progress: Progress | None = None,
@@ -108,6 +109,7 @@ def take_over(
 
     Args:
         by_hand: somebody asked for it; without this a rolled-back store is left alone.
+        any_content: somebody said that it is a store, whatever is in it (see ``as_a_store``).
         allow_network: go on although locks on a network file system are not trusted.
         lock_timeout_s: seconds to wait for the legacy lock.
         progress: called with (sessions staged, sessions in all).
@@ -122,7 +124,7 @@ def take_over(
         except FileNotFoundError:
             return TakeOver("missing", store_path)
         try:
-            return _TakingOver(place, limits, by_hand, allow_network, lock_timeout_s, progress).run()
+            return _TakingOver(place, limits, by_hand, any_content, allow_network, lock_timeout_s, progress).run()
         finally:
             place.close()
 
@@ -133,6 +135,7 @@ class _TakingOver:
         place: Place,
         limits: Limits,
         by_hand: bool,
+        any_content: bool,
         allow_network: bool,
         lock_timeout_s: float,
         progress: Progress | None,
@@ -141,6 +144,7 @@ class _TakingOver:
         self._fs = place.fs
         self._limits = limits
         self._by_hand = by_hand
+        self._any_content = any_content
         self._allow_network = allow_network
         self._timeout_s = lock_timeout_s
         self._progress = progress
@@ -176,7 +180,8 @@ class _TakingOver:
                 staging.close()
 
     def _read(self) -> LegacyFile:
-        return index_legacy(self._fs, self._place.legacy_path, self._limits)
+        legacy = index_legacy(self._fs, self._place.legacy_path, self._limits)
+        return legacy if self._any_content else as_a_store(self._place, legacy)
 
     def _is_unchanged(self, legacy: LegacyFile) -> bool:
         return legacy_signature(self._fs, self._place.legacy_path) == legacy.signature
@@ -322,6 +327,21 @@ def rolled_back_error(legacy_path: str) -> MigrationError:
     reason = "the store was rolled back to the legacy file"
     text = f"{legacy_path}: {reason}, which is only read now; run: sessiondir migrate"
     return MigrationError(text, path=legacy_path, reason=reason)
+
+
+def as_a_store(place: Place, legacy: LegacyFile) -> LegacyFile:
+    """``legacy``; as an invalid one if nothing shows that it is a store and not some other program's file.
+
+    It shows by its usual name, by an entry with a ``sessionId`` or an ``updatedAt``, or because we wrote
+    it or made a store of it ourselves.
+    """
+    if legacy.status != "usable" or legacy.is_recognised or origin_of(place, legacy) in ("migration", "rollback"):
+        return legacy
+    reason = (
+        f"it is not called {USUAL_NAME} and no entry in it has a sessionId or an updatedAt, so it may be another "
+        "program's file; if it is a store, run: sessiondir migrate --any-content"
+    )
+    return replace(legacy, status="invalid", reason=reason)
 
 
 Origin = Literal["migration", "rollback", "empty", "foreign"]

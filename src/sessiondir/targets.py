@@ -6,7 +6,8 @@
 
 Every path is canonical (the real directory and the store's name), so that a store reached
 by several links is found once. Places that cannot be read, or that a link leads out of
-where they belong, are skipped and told, never fatal. Nothing is changed.
+where they belong, are skipped and told, never fatal; so are files that the configuration was read
+from, and files that fit a template but hold no session. Nothing is changed.
 """
 
 from __future__ import annotations
@@ -22,14 +23,17 @@ from sessiondir import layout
 from sessiondir.clock import SYSTEM_CLOCK
 from sessiondir.errors import InvalidOption, InvalidPath, StoreError
 from sessiondir.fs import SYSTEM_FS, FileSystem
-from sessiondir.installation import AGENT_MARK, Installation
+from sessiondir.installation import AGENT_MARK, CONFIG_NAMES, Installation
+from sessiondir.legacy import USUAL_NAME
 from sessiondir.place import Place
+from sessiondir.recognition import why_no_store
 from sessiondir.sessions.ids import DEFAULT_AGENT, agent_id
 
 __all__ = ("Discovery", "Installation", "Skipped", "Target", "discover", "select")
 
 _MISSING = (errno.ENOENT, errno.ENOTDIR)
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_IS_CONFIGURATION = "the gateway's configuration is read from it, so it is no store"
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,15 +135,19 @@ class _Search:
 
     def _add(self, agent: str, path: str, *, configured: bool) -> None:
         store_path, legacy_path = layout.store_path(path)
+        if self.here.is_configuration(legacy_path, self.fs):
+            self.skip(legacy_path, _IS_CONFIGURATION)
+            return
         self.found.setdefault(store_path, Target(agent, legacy_path, store_path, configured))
 
     # -- named ------------------------------------------------------------------------------
 
     def add_named(self, path: str) -> None:
         agent = self.here.config.default_agent
-        self._add(
-            agent, self._canonical(layout.store_path(self.here.store_path(agent, path))[1]), configured=False
-        )
+        legacy_path = self._canonical(layout.store_path(self.here.store_path(agent, path))[1])
+        if self.here.is_configuration(legacy_path, self.fs):
+            raise InvalidPath(f"{legacy_path}: {_IS_CONFIGURATION}", path=legacy_path)
+        self._add(agent, legacy_path, configured=False)
 
     def _canonical(self, path: str) -> str:
         """``path`` with its directory's real path, as far as that exists."""
@@ -152,6 +160,8 @@ class _Search:
         here = self.here
         if agent in here.config.agents:
             self._add(agent, self._canonical(here.store_path(agent)), configured=True)
+            for one in self.skipped.values():
+                raise InvalidPath(f"{one.path}: {one.reason}", path=one.path)
             return
         known = discover(here, fs=self.fs)
         for target in known:
@@ -207,7 +217,7 @@ class _Search:
             # Only normal ids are ever put into a path.
             if match is not None and agent_id(match["agent"]) == match["agent"]:
                 agent = match["agent"]
-                self._look(agent, template.replace(AGENT_MARK, agent), root, configured=False)
+                self._look(agent, template.replace(AGENT_MARK, agent), root, configured=False, judged=True)
 
     def _directory_names(self, path: str) -> list[str]:
         try:
@@ -221,10 +231,13 @@ class _Search:
                 self.skip(path, exc.strerror or str(exc))
             return []
 
-    def _look(self, agent: str, path: str, root: str, *, configured: bool) -> None:
-        """Add the store at ``path`` if there is one, and if it lies below ``root`` in truth."""
+    def _look(self, agent: str, path: str, root: str, *, configured: bool, judged: bool = False) -> None:
+        """Add the store at ``path`` if there is one, and if it lies below ``root`` in truth.
+
+        ``judged``: only its place speaks for it, so what is in it has to.
+        """
         try:
-            reason = self._examine(agent, path, root, configured)
+            reason = self._examine(agent, path, root, configured, judged)
         except StoreError as exc:
             reason = str(exc)
         except OSError as exc:
@@ -232,7 +245,7 @@ class _Search:
         if reason:
             self.skip(path, reason)
 
-    def _examine(self, agent: str, path: str, root: str, configured: bool) -> str:
+    def _examine(self, agent: str, path: str, root: str, configured: bool, judged: bool) -> str:
         fs = self.fs
         real_root = fs.realpath(root, strict=True)
         folder = fs.realpath(os.path.dirname(path), strict=True)
@@ -240,8 +253,10 @@ class _Search:
             return f"it leads to {folder}, outside of {real_root}"
         store_path, legacy_path = layout.store_path(f"{folder}/{os.path.basename(path)}")
         kind = self._kind(legacy_path)
-        if kind != "file" and not self._holds_store(store_path, legacy_path):
-            return kind
+        if kind != "file" or judged:
+            reason = self._why_no_store(legacy_path) if kind == "file" else kind
+            if (kind != "file" or reason) and not self._holds_store(store_path, legacy_path):
+                return reason
         self._add(agent, legacy_path, configured=configured)
         return ""
 
@@ -254,6 +269,15 @@ class _Search:
         if stat.S_ISLNK(mode):
             return "a symbolic link"
         return "file" if stat.S_ISREG(mode) else "not a regular file"
+
+    def _why_no_store(self, path: str) -> str:
+        name = os.path.basename(path)
+        if name in CONFIG_NAMES:
+            return "a gateway's configuration has this name"
+        if name == USUAL_NAME or self.here.is_configuration(path, self.fs):
+            return ""  # which is told as such
+        reason = why_no_store(self.fs, path)
+        return reason and f"it is not taken for a store: {reason}; if it is one, name it with --store"
 
     def _holds_store(self, store_path: str, legacy_path: str) -> bool:
         place = Place(self.fs, SYSTEM_CLOCK, store_path, legacy_path)

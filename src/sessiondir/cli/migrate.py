@@ -54,6 +54,11 @@ _COLUMNS = (
     type=click.IntRange(min=1),
     help="Longest entry to take over; programs need the same limit to write it.  [default: 8 MiB]",
 )
+@click.option(
+    "--any-content",
+    is_flag=True,
+    help="Take the files named with --store for stores although nothing in them looks like a session.",
+)
 @timeout_option
 @json_option
 @target_options("--all")
@@ -64,6 +69,7 @@ def migrate(
     automatic: bool,
     max_bytes: int | None,
     max_entry_bytes: int | None,
+    any_content: bool,
     lock_timeout: float,
     as_json: bool,
 ) -> int:
@@ -77,9 +83,13 @@ def migrate(
     With several stores each is migrated on its own; one that fails does not stop the others,
     and the exit code is that of the first failure.
     """
+    if any_content and not chosen.named:
+        raise click.UsageError(
+            "--any-content is for files that are named with --store", click.get_current_context()
+        )
     limits = _limits(max_bytes, max_entry_bytes)
     if dry_run:
-        return _inspect(chosen, limits, as_json=as_json)
+        return _inspect(chosen, limits, any_content=any_content, as_json=as_json)
     from sessiondir import migration
 
     results = []
@@ -87,7 +97,12 @@ def migrate(
         with _progress(shown=not as_json) as progress:
             results.append(
                 migration.migrate(
-                    target, automatic=automatic, limits=limits, lock_timeout=lock_timeout, progress=progress
+                    target,
+                    automatic=automatic,
+                    any_content=any_content,
+                    limits=limits,
+                    lock_timeout=lock_timeout,
+                    progress=progress,
                 )
             )
     problems = [
@@ -135,13 +150,13 @@ def _unusable(path: str, warnings: tuple[str, ...]) -> StoreError:
 # -- looking only -----------------------------------------------------------------------------
 
 
-def _inspect(chosen: Chosen, limits: Limits, *, as_json: bool) -> int:
+def _inspect(chosen: Chosen, limits: Limits, *, any_content: bool, as_json: bool) -> int:
     from sessiondir import migration
 
     found: list[Inspection | StoreError] = []
     for target in chosen:
         try:
-            one = migration.inspect(target, limits=limits)
+            one = migration.inspect(target, any_content=any_content, limits=limits)
             invalid = one.status == "invalid_legacy"
             found.append(_unusable(one.path, one.warnings) if invalid and not chosen.several else one)
         except StoreError as exc:

@@ -26,12 +26,13 @@ class Chosen:
     """The stores that a command line names.
 
     ``several``: it could name more than one, so output says which store each line is of.
-    ``skipped`` is path and reason of places that could not be looked at.
+    ``named``: by their paths, not found. ``skipped`` is path and reason of places that were passed over.
     """
 
     targets: tuple[Target, ...]
     several: bool
     skipped: tuple[tuple[str, str], ...] = ()
+    named: bool = False
 
     def __iter__(self) -> Iterator[Target]:
         return iter(self.targets)
@@ -105,7 +106,8 @@ def _choose(stores: tuple[str, ...], agent: str | None, all_agents: bool) -> Cho
     skipped = tuple((one.path, one.reason) for one in found.skipped)
     for path, reason in skipped:
         output.warn(f"{path} was skipped: {reason}")
-    return Chosen(found.targets, all_agents or len(stores) > 1 or len(found) != 1, skipped)
+    several = all_agents or len(stores) > 1 or len(found) != 1
+    return Chosen(found.targets, several, skipped, named=bool(stores))
 
 
 def _store_before_the_command(context: click.Context, other: bool) -> str | None:
