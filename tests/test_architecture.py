@@ -33,8 +33,8 @@ ORDER = [
     # reading many, following, checking
     "snapshot", "listing", "watch", "check", "deciding", "leases", "inbox",
     # the legacy store
-    "legacyparse", "legacy", "recognition", "legacyentries", "legacylock", "place", "staging", "merging", "spelling",
-    "takeover", "unmigrated", "handback",
+    "legacyparse", "legacy", "recognition", "legacyentries", "legacylock", "place", "staging", "merging",
+    "spelling", "takeover", "unmigrated", "handback",
     # the face
     "transaction", "changes", "info", "handle", "reading", "leasing", "messaging", "store",
     # what people use
