@@ -29,7 +29,7 @@ ORDER = [
     # one on-disk thing each
     "state", "journal", "entries", "lockfile", "turns", "locks", "trash",
     # finding, reading, writing, levelling
-    "opening", "cache", "follower", "view", "sync", "commit", "checkpoint", "core", "registry",
+    "opening", "cache", "follower", "view", "sync", "commit", "checkpoint", "pacing", "core", "registry",
     # reading many, following, checking
     "snapshot", "listing", "watch", "check", "deciding", "leases", "inbox",
     # the legacy store
@@ -107,8 +107,8 @@ WRITING_CALLS = {
     "pwrite", "ftruncate", "rename", "link", "unlink", "mkdir", "rmdir", "fchmod", "fchown", "flock", "fcntl",
 }  # fmt: skip
 WRITES_NOTHING = {
-    "view", "snapshot", "listing", "watch", "check", "deciding", "legacy", "inspection", "targets", "installation",
-    "configfile", "recognition",
+    "view", "pacing", "snapshot", "listing", "watch", "check", "deciding", "legacy", "inspection", "targets",
+    "installation", "configfile", "recognition",
     "transaction", "changes", "info", "store", "codec", "layout",
     "transcripts/names", "transcripts/records", "transcripts/lines", "transcripts/reader",
     "transcripts/messages", "transcripts/summary",

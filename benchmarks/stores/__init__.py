@@ -8,6 +8,7 @@ from __future__ import annotations
 from functools import cache
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from benchmarks.stores.base import Durability, Store
 
@@ -32,9 +33,9 @@ def store_class(name: str) -> type[Store]:
     return found
 
 
-def open_store(name: str, place: Path, durability: Durability) -> Store:
+def open_store(name: str, place: Path, durability: Durability, **options: Any) -> Store:
     """A handle on the store of that name in the directory ``place``."""
-    return store_class(name)(place, durability)
+    return store_class(name)(place, durability, **options)
 
 
 @cache

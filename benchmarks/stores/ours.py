@@ -26,10 +26,16 @@ class Ours(Store):
         durability: Durability,
         *,
         checkpoint_interval: float = 1.0,
+        cache_bytes: int = 64 << 20,
         fs: FileSystem = SYSTEM_FS,
     ) -> None:
         self.directory = place / "sessions.d"
-        self._options = {"durability": durability, "checkpoint_interval": checkpoint_interval, "fs": fs}
+        self._options = {
+            "durability": durability,
+            "checkpoint_interval": checkpoint_interval,
+            "cache_bytes": cache_bytes,
+            "fs": fs,
+        }
         self._cursor: str | None = None
         self._open()
 

@@ -16,7 +16,7 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from sessiondir import layout, opening, quarantine
+from sessiondir import layout, opening, pacing, quarantine
 from sessiondir.checkpoint import COMMIT_LOCK_S, Checkpointer
 from sessiondir.clock import Clock
 from sessiondir.commit import SHORTEST_WAIT_S, Committed, Committer, Verify
@@ -47,8 +47,6 @@ _log = logging.getLogger("sessiondir")
 _REFS = 10_000
 _CLOSE_CHECKPOINT_S = 10.0
 _CLOSE_ROTATE_BYTES = 1 << 16
-_LONGEST_CHECKPOINT_SHARE = 10
-"""A checkpoint that takes t is followed by at least 10 t without one."""
 
 
 class Core:
@@ -80,6 +78,11 @@ class Core:
         self._allow_network = allow_network
         self._refs: dict[str, KeyRef] = {}
         self._start()
+
+    @property
+    def path(self) -> str:
+        """The store directory."""
+        return self.directory.path
 
     # -- life -----------------------------------------------------------------------------
 
@@ -317,10 +320,14 @@ class Core:
         # During a sync or a checkpoint even a write to the page cache may wait for the disk.
         if not self.is_ready() or self.sync.is_busy() or self.checkpointer.is_busy():
             return None
+        if pacing.has_many_behind(self.view):
+            return None  # this commit has to wait, which a worker can do
         return self.committer.commit_at_once(operations, expected)
 
     def settle(self, committed: Committed, durability: Durability, checkpoint_interval_s: float) -> None:
         """Wait until a commit is as durable as asked for, and see to its checkpoint. No lock is held.
+
+        While many session files lag it waits some milliseconds more, see ``pacing``.
 
         Raises ``DurabilityUnknown``: committed, but a power cut may take it.
         """
@@ -334,8 +341,11 @@ class Core:
             except StoreError as exc:
                 # The commit stands in the journal; only the readable copy is late.
                 _log.error("checkpoint of %s: %s", self.directory.path, str(exc))
-        elif self._wake.empty():
-            self._schedule(checkpoint_interval_s)
+        else:
+            if self._wake.empty():
+                self._schedule(checkpoint_interval_s)
+            if len(self.view.dirty) > pacing.MANY_SESSIONS:
+                self.clock.sleep(pacing.pause_s(self.view))
 
     def make_durable(self, committed: Committed) -> None:
         """Wait until a commit would survive a power cut. ``DurabilityUnknown`` as ``settle``."""
@@ -357,7 +367,7 @@ class Core:
             with self._setup:
                 if self._thread is None and not self._stop.is_set():
                     thread = threading.Thread(
-                        target=_checkpoint_loop,
+                        target=pacing.level_in_background,
                         args=(weakref.ref(self), self._wake, self._stop, interval_s),
                         name="sessiondir-checkpoint",
                         daemon=True,
@@ -464,33 +474,6 @@ def _inherited(core: Core) -> list[int]:
     if core._lock_file is not None:
         fds += [core._lock_file.fd, *core._lock_file._stripes.values()]
     return [fd for fd in fds if fd >= 0]
-
-
-def _checkpoint_loop(
-    reference: weakref.ref[Core], wake: queue.SimpleQueue[None], stop: threading.Event, interval_s: float
-) -> None:
-    """Body of the background thread: a checkpoint a while after the first commit it has not seen."""
-    pause_s = interval_s
-    while True:
-        wake.get()
-        if stop.wait(pause_s):
-            break
-        while not wake.empty():
-            wake.get()
-        # Looked at after that: close() sets stop first, so its wake-up cannot be lost.
-        core = reference()
-        if stop.is_set() or core is None or core.failed is not None:
-            break
-        started = core.clock.monotonic()
-        try:
-            if not core.checkpoint(0, youngest_s=0.8 * interval_s):
-                wake.put(None)
-        except (OSError, StoreError) as exc:
-            _log.error("checkpoint of %s: %s; commits go on, it is tried again", core.directory.path, str(exc))
-            wake.put(None)
-        pause_s = max(interval_s, _LONGEST_CHECKPOINT_SHARE * (core.clock.monotonic() - started))
-        del core
-    wake.put(None)  # if starting this thread was interrupted there may be a second one
 
 
 def closed_error() -> StoreClosed:

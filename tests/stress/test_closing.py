@@ -9,7 +9,7 @@ import weakref
 from harness.story import open_on
 from harness.watched import QuickFs
 
-from sessiondir import core
+from sessiondir import pacing
 
 _BOUND_S = 10.0
 
@@ -38,7 +38,7 @@ def test_a_close_between_two_looks_of_the_background_thread_is_noticed(store_pat
         threading.Event().wait(0.1)  # older than what a checkpoint leaves for the next one
         wake.put(None)
         arguments = (weakref.ref(store._core), wake, stop, 0.01)
-        thread = threading.Thread(target=core._checkpoint_loop, args=arguments, daemon=True)
+        thread = threading.Thread(target=pacing.level_in_background, args=arguments, daemon=True)
         thread.start()
         thread.join(_BOUND_S)
         ended = not thread.is_alive()
