@@ -12,6 +12,7 @@ back or its time is over: whoever is killed in between leaves both, never neithe
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -190,5 +191,6 @@ def remove(directory: StoreDirectory, gone: Sequence[str]) -> None:
 
 def sweep(directory: StoreDirectory) -> None:
     """Remove the temporary files of runs that died; call inside ``locked``."""
-    left = [name for name in names(directory) if layout.is_temporary(name)]
-    remove(directory, left)
+    # Their names begin with a dot and are sorted, so that the thousands behind them need not be looked at.
+    hidden = itertools.takewhile(lambda name: name.startswith("."), names(directory))
+    remove(directory, [name for name in hidden if layout.is_temporary(name)])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import gc
 import os
 import random
 import threading
@@ -15,50 +14,11 @@ import pytest
 from harness.seeds import seeded
 
 from sessiondir import InvalidOption, SessionStore
-from sessiondir.fs import FileSystem
-from sessiondir.maintenance import Keeper, Notice, Policy, Report, list_trash, plan
+from sessiondir.maintenance import Keeper, Notice, Policy, Report, list_trash
 from sessiondir.testing import FailingFileSystem, WatchedFileSystem
 
-from .oracle import expected
-from .stores import DAY, HOUR, Today, enforce, entry, fill, names, open_store, trashed, write_transcript
-
-
-class Going(Today):
-    """A clock whose elapsed time goes with its time of day."""
-
-    def up(self) -> float:  # type: ignore[override]
-        """Seconds since some moment."""
-        return self.at_ms / 1000
-
-
-class ThreadTime(Today):
-    """For slices: the time that the thread computes. The machine of the tests has other things to do."""
-
-    monotonic = staticmethod(time.thread_time)  # type: ignore[assignment]
-
-    def sleep(self, seconds: float) -> None:  # type: ignore[override]
-        time.sleep(0)
-
-
-@pytest.fixture
-def own_garbage() -> Iterator[None]:
-    """What the test runner holds is not looked at by collections that happen in a slice."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
-
-
-class NoSync(FileSystem):
-    """What is measured and compared here does not depend on the disk."""
-
-    fsync = staticmethod(os.fstat)  # type: ignore[assignment]
-    fdatasync = staticmethod(os.fstat)  # type: ignore[assignment]
-
-
-def count_thread_time(keeper: Keeper) -> None:
-    """Measure the keeper's slices in the time that it computes."""
-    keeper.slices._clock = ThreadTime()
+from .month import a_month_of_cron, a_month_within_bytes
+from .stores import DAY, HOUR, Going, Today, enforce, entry, fill, names, open_store, trashed
 
 
 @pytest.fixture
@@ -250,97 +210,16 @@ def test_an_unmigrated_store_is_left_alone(tmp_path: Any) -> None:
 # -- the workloads --------------------------------------------------------------------------
 
 
-def cron(number: int, age_ms: float, rng: random.Random) -> tuple[str, dict[str, Any]]:
-    """A run of one of nineteen jobs."""
-    run = f"{number:08x}-0000-4000-8000-000000000000"
-    key = f"agent:main:cron:job-{number % 19}:run:{run}"
-    return key, entry(age_ms, run, totalTokens=0, model="m", pad="x" * rng.randrange(200, 1500))
-
-
 @pytest.mark.timeout(600)
-def test_cron_sessions_of_a_month(store_path: str, own_garbage: None) -> None:
+def test_cron_sessions_of_a_month(store_path: str) -> None:
     """W14: 2,703 cron sessions and 378 more a day for thirty days: exactly the rules, running ones untouched."""
-    rng = seeded("W14")
-    clock = Going()
-    policy = enforce(maxEntries=500, pruneAfter="30d", trashRetention="10d")
-    with open_store(store_path, clock, NoSync()) as store:
-        entries = dict(cron(number, rng.uniform(0, 14 * DAY), rng) for number in range(2703))
-        base = {
-            f"agent:main:cron:job-{n}": entry(n * HOUR, f"{n:08x}-0000-4000-8000-000000000000") for n in range(19)
-        }
-        running = {f"agent:main:subagent:{n}": entry(HOUR, f"r{n}", status="running") for n in range(25)}
-        dms = {f"agent:main:telegram:direct:{n}": entry(3 * HOUR, f"d{n}") for n in range(8)}
-        entries |= base | running | dms
-        fill(store, entries)
-        for key in list(entries)[:300]:
-            write_transcript(os.path.dirname(store_path), f"{entries[key]['sessionId']}.jsonl", 60)
-        active = list(dms)[:2]
-        keeper = Keeper(store, policy, active=active)
-        count_thread_time(keeper)
-        removed = 0
-        for day in range(31):
-            now = clock.at_ms
-            wanted = expected(entries, policy, now, active)
-            report = keeper.round()
-            assert sorted(report.removed) == sorted(wanted), f"day {day}"
-            removed += len(wanted)
-            entries = {key: value for key, value in entries.items() if key not in wanted}
-            assert {key: value["updatedAt"] for key, value in entries.items()} == {
-                key: store.updated_at(key) for key in store
-            }
-            assert len(entries) <= policy.max_entries
-            assert running.keys() <= entries.keys()
-            clock.at_ms += DAY
-            for key in (*running, *dms):
-                if key in entries:
-                    entries[key] = entries[key] | {"updatedAt": clock.at_ms - HOUR}
-                    store.put(key, entries[key])
-            new = {}
-            for number in range(378):
-                key, value = cron(10_000 + day * 378 + number, 0, rng)
-                new[key] = value | {"updatedAt": int(clock.at_ms - rng.uniform(0, DAY))}
-            fill(store, new)
-            entries |= new
-        keeper.close()
-        assert removed > 2703 + 30 * 378 - 600
-        kept_days = {item.note.at_ms for item in list_trash(store).items}
-        assert min(kept_days) >= clock.at_ms - 11 * DAY - DAY
-        assert keeper.slices.longest_s < 0.010, f"a slice computed for {keeper.slices.longest_s * 1000:.1f} ms"
-        live = {value.get("sessionId") for value in entries.values()}
-        for name in names(os.path.dirname(store_path), ".jsonl"):
-            assert (name.partition(".jsonl")[0] in live) == name.endswith(".jsonl"), name
+    a_month_of_cron(store_path)
 
 
 @pytest.mark.timeout(600)
-def test_the_disk_budget_over_a_month(store_path: str, own_garbage: None) -> None:
+def test_the_disk_budget_over_a_month(store_path: str) -> None:
     """W14: with a bound on bytes the store never stays above it, and the newest sessions are left."""
-    rng = seeded("W14 bytes")
-    clock = Going()
-    policy = enforce(maxEntries=5000, maxDiskBytes="600kb")
-    with open_store(store_path, clock, NoSync()) as store:
-        keeper = Keeper(store, policy)
-        count_thread_time(keeper)
-        number = 0
-        for _ in range(12):
-            new = {}
-            for _ in range(150):
-                number += 1
-                key, value = cron(number, 0, rng)
-                new[key] = value | {"updatedAt": int(clock.at_ms - 2 * HOUR - rng.uniform(0, HOUR))}
-            fill(store, new)
-            store.flush()
-            keeper._disk = None
-            keeper.round()
-            store.flush()
-            usage = plan(store, policy).usage
-            assert usage.total <= 600 << 10
-            left = sorted((store.updated_at(key) or 0) for key in store)
-            gone = [value["updatedAt"] for key, value in new.items() if key not in store]
-            assert not gone or max(gone) <= left[0]
-            clock.at_ms += DAY
-        assert len(store) > 100
-        keeper.close()
-        assert keeper.slices.longest_s < 0.010, f"a slice computed for {keeper.slices.longest_s * 1000:.1f} ms"
+    a_month_within_bytes(store_path)
 
 
 def test_no_eviction_ping_pong(store_path: str) -> None:

@@ -14,22 +14,15 @@ from sessiondir.maintenance import Keeper, Notice, Policy
 from sessiondir.maintenance import warning as warning_module
 from sessiondir.testing import WatchedFileSystem
 
-from .stores import DAY, HOUR, NOW, Today, enforce, entry, fill, open_store
+from .stores import DAY, HOUR, NOW, Going, Today, enforce, entry, fill, open_store
 
 Sync = Callable[[SessionStore, dict[str, Any]], object]
 Async = Callable[[AsyncSessionStore, dict[str, Any]], Awaitable[object]]
 
 
-class Still(Today):
-    """Elapsed time goes with the time of day."""
-
-    def up(self) -> float:  # type: ignore[override]
-        return self.at_ms / 1000
-
-
 @pytest.fixture
 def store(store_path: str) -> Iterator[SessionStore]:
-    with open_store(store_path, Still()) as opened:
+    with open_store(store_path, Going()) as opened:
         yield opened
 
 
@@ -106,7 +99,7 @@ def test_asynchronous_writes_tell_too(store: SessionStore, write: Async, durabil
     store.put("k", entry(0))
 
     async def work() -> None:
-        clock = Still()
+        clock = Going()
         async with await AsyncSessionStore.open(store.path, durability=durability, clock=clock) as tasks:
             await write(tasks, entry(31 * DAY))
             assert told == ["k"]
@@ -267,7 +260,7 @@ def test_the_first_write_of_all_is_told_by_the_next_round(tmp_path: Any, legacy:
         path.write_text(f'{{"before":{{"updatedAt":{NOW - 50 * DAY}}}}}')
         path.chmod(0o600)
     told: list[Notice] = []
-    with open_store(str(path), Still()) as store:
+    with open_store(str(path), Going()) as store:
         keeper = Keeper(store, Policy(), on_notice=told.append)
         keeper.round()
         store.put("k", entry(31 * DAY))
@@ -310,7 +303,7 @@ def test_the_cost_does_not_grow_with_the_store(store_path: str, monkeypatch: pyt
         lambda doc, real=warning_module.facts_of: looked_at.append(doc.key) or real(doc),
     )
     costs = []
-    with open_store(store_path, Still(), fs=fs) as store:
+    with open_store(store_path, Going(), fs=fs) as store:
         for count in (50, 1500):
             fill(store, {f"k{n}": entry(n * HOUR / 10) for n in range(count)})
             keeper = Keeper(store, Policy(max_entries=2000), on_notice=lambda one: None)

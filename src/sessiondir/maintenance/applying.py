@@ -41,6 +41,7 @@ from sessiondir.trash import Note
 _log = logging.getLogger("sessiondir")
 _BATCH: Final = 16
 _BATCH_BYTES: Final = 1 << 20
+_LOOKED_AT_A_STEP: Final = 200
 _GONE: Final = "it is not there any more"
 _MAY_BE_USED: Final = "a session that cannot be read may use it"
 
@@ -81,10 +82,14 @@ class Applier:
         trash.sweep(self._directory)
         yield
         yield from self._renew_journal()
-        todo = [session for session in plan.removals if plan.applies(session)]
-        for session in plan.removals:
-            if not plan.applies(session):
+        todo: list[PlannedSession] = []
+        for number, session in enumerate(plan.sessions):
+            if plan.applies(session):
+                todo.append(session)
+            elif session.action != "keep":
                 self._sessions.append(Outcome(session.key, session.action, ONLY_WARNING))
+            if number % _LOOKED_AT_A_STEP == 0:
+                yield
         gone: list[tuple[PlannedSession, str]] = []
         for batch in _batches(todo):
             yield from self._move(batch, gone)
@@ -102,6 +107,7 @@ class Applier:
         if self._error is not None:
             self._refuse(batch, f"not tried: {self._error}")
             return
+        already = len(self._sessions)
         staged: list[tuple[PlannedSession, str, int]] = []
         names: list[str] = []
         left: dict[str, str] = {}
@@ -131,7 +137,7 @@ class Applier:
                 gone.append((session, outcomes[session.key]))
                 _log.info("%s: session %r moved to the trash: %s", self._ground.path, session.key, session.reason)
             self._sessions.append(Outcome(session.key, session.action, why_not))
-        told = {outcome.name for outcome in self._sessions}
+        told = {outcome.name for outcome in self._sessions[already:]}
         self._refuse([s for s in batch if s.key not in told], f"not tried: {self._error}")
         yield
 

@@ -160,11 +160,12 @@ class DiskSurvey:
         there = trash.names(directory)
         for gone in self.trash.keys() - set(there):
             del self.trash[gone]
-        self.left_over = [name for name in there if layout.is_temporary(name)]
         yield
         for number, name in enumerate(there):
             if number % _NAMES_A_STEP == 0:
                 yield
+            if layout.is_temporary(name):
+                self.left_over.append(name)
             if name in self.trash or trash.removed_at_ms(name) is None:
                 continue
             try:

@@ -93,11 +93,17 @@ class Planner:
         yield from self._judge_files()
         if self._how.stopped is None:
             yield from self._apply_budget(counted)
+        sessions = list(self._going.values())
+        if self._how.everything:
+            for number, kept in enumerate(self._kept_sessions()):
+                sessions.append(kept)
+                if number % _SESSIONS_A_STEP == 0:
+                    yield
         self.plan = Plan(
             self._how.store_path,
             self._policy,
             self._how.now_ms,
-            tuple(self._all_sessions()),
+            tuple(sessions),
             self._all_files(),
             len(self._index.facts),
             usage,
@@ -316,10 +322,7 @@ class Planner:
 
     # -- the result -----------------------------------------------------------------------
 
-    def _all_sessions(self) -> Iterator[PlannedSession]:
-        yield from self._going.values()
-        if not self._how.everything:
-            return
+    def _kept_sessions(self) -> Iterator[PlannedSession]:
         for facts in self._ascending():
             if facts.key not in self._going:
                 reason = self._how.stopped or self._spared.get(facts.key, _WITHIN)
