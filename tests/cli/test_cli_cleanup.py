@@ -40,7 +40,7 @@ def test_a_dry_run_shows_what_enforcing_would_do(run: Run, old_store: str) -> No
     result = run("cleanup", "--dry-run", "--store", old_store)
     assert result.stdout.count("prune-stale") == 4
     assert "orphan\t3\tnobody.jsonl" in result.stdout
-    assert "sessions 6 -> 2" in result.stderr
+    assert "sessions 6 -> 2 (prune-stale 4)" in result.stderr
     told = json.loads(run("cleanup", "--dry-run", "--json", "--store", old_store).stdout)
     names = ("mode", "dryRun", "beforeCount", "afterCount", "missing", "pruned", "capped")
     assert {name: told[name] for name in names} == {
@@ -72,7 +72,7 @@ def test_enforce_then_restore(run: Run, old_store: str, tmp_path: Path) -> None:
     assert len(lines) == 3
     assert not (tmp_path / "o0.jsonl").exists()
     result = run("trash", "restore", "old:0", "--store", old_store)
-    assert "restored, now version 8, 1 transcripts" in result.stderr
+    assert "restored, now version 8, with 1 transcript" in result.stderr
     assert (tmp_path / "o0.jsonl").read_text() == "{}\n"
     run("trash", "restore", "old:0", "--store", old_store, code=10)
     with SessionStore.open(old_store) as store:
@@ -89,6 +89,22 @@ def test_enforce_then_restore(run: Run, old_store: str, tmp_path: Path) -> None:
     )
     assert json.loads(run("trash", "empty", "--json", "--store", old_store).stdout)["count"] == 2
     assert "the trash is empty" in run("trash", "list", "--store", old_store).stderr
+
+
+def test_the_disk_budget_as_json(run: Run, old_store: str, tmp_path: Path) -> None:
+    """As the legacy program tells it: bytes, files and entries before, after and gone."""
+    (tmp_path / "n0.jsonl.bak.2026-01-01T00-00-00.000Z").write_text("x" * 200_000)
+    (tmp_path / "n1.jsonl.bak.2026-01-02T00-00-00.000Z").write_text("x" * 200_000)
+    dry = ("cleanup", "--dry-run", "--json", "--store", old_store, "--max-disk-bytes")
+    told = json.loads(run(*dry, "300kb").stdout)["diskBudget"]
+    assert (told["removedFiles"], told["removedEntries"], told["overBudget"]) == (1, 0, True)
+    assert told["totalBytesBefore"] - told["totalBytesAfter"] == told["freedBytes"] == 200_000
+    assert (told["maxBytes"], told["highWaterBytes"]) == (300 << 10, (300 << 10) * 4 // 5)
+    told = json.loads(run(*dry, "1b").stdout)["diskBudget"]
+    assert (told["removedFiles"], told["removedEntries"]) == (2, 5), "the last one was updated just now"
+    told = json.loads(run(*dry, "1gb").stdout)["diskBudget"]
+    assert (told["removedFiles"], told["removedEntries"], told["freedBytes"]) == (0, 0, 0)
+    assert told["overBudget"] is False
 
 
 def test_fix_missing_and_orphans(run: Run, old_store: str, tmp_path: Path) -> None:

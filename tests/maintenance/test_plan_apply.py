@@ -530,18 +530,44 @@ def test_the_budget_counts_everything_but_backups(tmp_path: Path, store_path: st
         usage = found.usage
         inside = sum(os.path.getsize(f"{base}/{name}") for base, _, files in os.walk(store_path) for name in files)
         assert usage.total == inside + 1100
-        assert usage.backups > 20_000
+        (backup,) = names(folder, "json.bak.")
+        assert usage.backups == os.path.getsize(f"{folder}/{backup}"), "once, although it has two names"
         policy = enforce(maxDiskBytes=usage.total + 100, highWaterBytes=usage.total + 100)
         assert plan(store, policy).changes == ()
         told = plan(store, policy, remove_backups=True)
-        assert [file.kind for file in told.changes] == ["archive", "backup"]
+        assert [file.kind for file in told.changes] == ["archive", "backup", "backup"]
         assert told.removals == ()
         apply(store, plan(store, enforce(maxDiskBytes=1)))
         assert names(folder, "json.bak.") != []
         apply(store, plan(store, policy, remove_backups=True))
         assert names(folder, "json.bak.") != []  # there is room again
         apply(store, plan(store, enforce(maxDiskBytes=1), remove_backups=True))
-        assert names(folder, "json.bak.") == []
+        assert names(folder, "sessions.json.") == [], "neither the backup nor its second name"
+
+
+def test_no_session_goes_for_bytes_that_are_not_its_own(tmp_path: Path, store_path: str) -> None:
+    """P7, P10: for orphans and other programs' backups a bound is unmet, which is told; sessions do not pay."""
+    folder = str(tmp_path)
+    with open_store(store_path) as store:
+        sized(store, folder)
+    write_transcript(folder, "lost.jsonl", 900_000)
+    write_transcript(folder, "s1.jsonl.bak-1-1775922659821", 300_000)
+    with open_store(store_path) as store:
+        found = plan(store, enforce(maxDiskBytes="100kb"))
+        assert (found.removals, found.changes) == ((), ())
+        (unmet,) = found.unmet
+        assert "transcripts that no session uses 878.9 KB" in unmet.reason
+        assert "backups of transcripts that agent programs made 293.0 KB" in unmet.reason
+        # Asked for, they are archived, and as archives they go before any session.
+        asked = plan(store, enforce(maxDiskBytes="400kb"), archive_orphans=True)
+        assert (asked.removals, [file.action for file in asked.changes]) == ((), ["archive"])
+        assert apply(store, asked).refused == ()
+        again = plan(store, enforce(maxDiskBytes="400kb"))
+        assert [(file.action, file.kind) for file in again.changes] == [("delete", "archive")]
+        assert (again.removals, again.unmet) == ((), ())
+        # What is above the bound without them is the sessions' own, and they go for that.
+        own = plan(store, enforce(maxDiskBytes="50kb", highWaterBytes="50kb"))
+        assert 0 < len(own.removals) < 10
 
 
 def test_a_long_journal_costs_no_session(store_path: str) -> None:

@@ -10,7 +10,15 @@ from typing import Any
 
 import pytest
 
-from sessiondir import ConflictError, CorruptFile, InvalidOption, SessionNotFound, SessionStore, StoreNotFound
+from sessiondir import (
+    ConflictError,
+    CorruptFile,
+    InvalidOption,
+    LeaseHeld,
+    SessionNotFound,
+    SessionStore,
+    StoreNotFound,
+)
 from sessiondir.maintenance import apply, empty_trash, list_trash, plan, restore
 
 from .stores import DAY, NOW, Today, enforce, entry, fill, names, open_store, trashed, write_transcript
@@ -59,6 +67,18 @@ def test_a_live_session_is_never_overwritten_unless_told(store: SessionStore) ->
     assert (item.name, item.version, item.note.rule) == (done.replaced, version, "replaced")
     restore(store, item.name, overwrite=True)
     assert store[KEY] == {"n": "alive"}
+
+
+def test_a_leased_session_is_not_overwritten_even_if_told(store: SessionStore) -> None:
+    """G9: a run that goes on keeps what it works on; afterwards it can be replaced."""
+    store.put(KEY, {"n": "alive"})
+    with store.lease(KEY, owner="runner", ttl=60):
+        with pytest.raises(LeaseHeld, match="runner"):
+            restore(store, KEY, overwrite=True)
+        assert (store[KEY], trashed(store)) == ({"n": "alive"}, [KEY])
+        assert all(name.startswith("removed-") for name in os.listdir(f"{store.path}/trash"))
+    restore(store, KEY, overwrite=True)
+    assert store[KEY]["z"] == 1
 
 
 def test_the_latest_removal_or_an_exact_one(store_path: str) -> None:

@@ -183,8 +183,9 @@ def _tell_plan(plan: Plan) -> None:
     shown = [*plan.changes, *(file for file in plan.orphans if file.action == "keep")]
     if shown:
         output.print_table(_FILES, ((_action(f.action, orphan=f.orphan), f.size, f.name, f.reason) for f in shown))
+    why = ", ".join(f"{rule} {count:,}" for rule, count in plan.counts.items())
     output.note(
-        f"sessions {plan.before_count:,} -> {plan.after_count:,}, "
+        f"sessions {plan.before_count:,} -> {plan.after_count:,}{f' ({why})' if why else ''}, "
         f"bytes {plan.usage.total:,} -> {plan.after_bytes:,}; nothing was changed"
     )
 
@@ -193,23 +194,29 @@ def _action(action: str, *, orphan: bool) -> str:
     return "orphan" if orphan and action == "keep" else action
 
 
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
 def _tell_report(plan: Plan, report: Report) -> None:
     from sessiondir.maintenance.plan import ONLY_WARNING
 
     left = plan.before_count - len(report.removed)
     spared = sum(1 for one in report.refused if one.why_not == ONLY_WARNING)
     if spared:
-        output.note(f"{spared:,} sessions or files would go with --enforce; see --dry-run")
+        what = "session or file" if spared == 1 else "sessions or files"
+        output.note(f"{spared:,} {what} would go with --enforce; see --dry-run")
     if len(report.refused) == spared and not report.removed and not any(not one.why_not for one in report.files):
-        output.note(f"nothing was changed; {left:,} sessions")
+        output.note(f"nothing was changed; {_count(left, 'session')}")
         return
     refused = [(one.action, one.name, one.why_not) for one in report.refused if one.why_not != ONLY_WARNING]
     if refused:
         output.print_table((Column("NOT DONE"), Column("SESSION OR FILE"), Column("WHY")), refused)
     files = sum(1 for one in report.files if one.why_not is None)
+    moved = _count(len(report.removed), "session")
     output.note(
-        f"{len(report.removed):,} sessions moved to the trash, {files:,} files archived or deleted, "
-        f"{output.size_text(report.freed_bytes)} freed; {left:,} sessions left"
+        f"{moved} moved to the trash, {_count(files, 'file')} archived or deleted, "
+        f"{output.size_text(report.freed_bytes)} freed; {_count(left, 'session')} left"
     )
 
 
@@ -272,6 +279,9 @@ def _budget(plan: Plan, limit: int) -> dict[str, Any]:
     return {
         "totalBytesBefore": plan.usage.total,
         "totalBytesAfter": plan.after_bytes,
+        "removedFiles": sum(1 for file in plan.changes if file.action == "delete"),
+        "removedEntries": sum(1 for session in plan.removals if session.for_good),
+        "freedBytes": max(0, plan.usage.total - plan.after_bytes),
         "maxBytes": limit,
         "highWaterBytes": plan.policy.disk_target_bytes,
         "overBudget": plan.usage.total > limit,

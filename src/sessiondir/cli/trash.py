@@ -58,7 +58,11 @@ def list_items(*, path: str, as_json: bool) -> None:
     for name, reason in listing.damaged.items():
         output.warn(f"{name} cannot be read: {reason}")
     total = output.size_text(sum(item.size for item in listing.items))
-    output.note(f"{len(listing.items):,} removed sessions, {total}" if listing.items else "the trash is empty")
+    output.note(f"{_sessions(len(listing.items))}, {total}" if listing.items else "the trash is empty")
+
+
+def _sessions(count: int) -> str:
+    return f"{count:,} removed session{'' if count == 1 else 's'}"
 
 
 def _told(item: Any) -> dict[str, Any]:
@@ -83,7 +87,11 @@ def _told(item: Any) -> dict[str, Any]:
     )
 )
 @click.argument("what", metavar="KEY|FILE")
-@click.option("--overwrite", is_flag=True, help="If the session lives again, put that into the trash instead.")
+@click.option(
+    "--overwrite",
+    is_flag=True,
+    help="If the session lives again, put that into the trash instead; not while it is leased.",
+)
 @timeout_option
 @json_option
 @store_option
@@ -91,7 +99,8 @@ def restore(*, path: str, what: str, overwrite: bool, lock_timeout: float, as_js
     """Bring a session back as it was, with its transcripts.
 
     KEY stands for the latest removal of that session; a FILE of `trash list` is exact. A session
-    that lives again is not touched without --overwrite (exit code 12).
+    that lives again is not touched without --overwrite (exit code 12), and not at all while a
+    run has its lease (18).
     """
     from sessiondir import maintenance
 
@@ -111,7 +120,8 @@ def restore(*, path: str, what: str, overwrite: bool, lock_timeout: float, as_js
         return
     for problem in done.problems:
         output.warn(problem)
-    more = f", {len(done.transcripts)} transcripts" if done.transcripts else ""
+    count = len(done.transcripts)
+    more = f", with {count} transcript{'' if count == 1 else 's'}" if count else ""
     output.note(f"{output.clean(done.item.key)}: restored, now version {done.version:,}{more}")
 
 
@@ -136,4 +146,4 @@ def empty(
         output.print_json({"count": done.count, "size": done.size, "dryRun": dry_run})
         return
     verb = "would be deleted; nothing was changed" if dry_run else "deleted for good"
-    output.note(f"{done.count:,} removed sessions, {output.size_text(done.size)}: {verb}")
+    output.note(f"{_sessions(done.count)}, {output.size_text(done.size)}: {verb}")

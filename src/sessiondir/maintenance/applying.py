@@ -316,7 +316,7 @@ class Applier:
 
 
 def _remove(place: Place, name: str) -> int:
-    """Remove a regular file, or a directory whose name ends in ``/``; the bytes of a file."""
+    """Remove a regular file, or a directory whose name ends in ``/``; the bytes of a file that this frees."""
     plain = name.rstrip("/")
     status = place.status(plain)
     if status is None:
@@ -326,7 +326,7 @@ def _remove(place: Place, name: str) -> int:
     elif stat.S_ISREG(status.st_mode):
         place.fs.unlink(plain, dir_fd=place.fd)
     durable.sync_directory(place.fs, place.fd)
-    return status.st_size if stat.S_ISREG(status.st_mode) else 0
+    return status.st_size if stat.S_ISREG(status.st_mode) and status.st_nlink == 1 else 0
 
 
 def _batches(sessions: Sequence[PlannedSession]) -> Iterator[list[PlannedSession]]:

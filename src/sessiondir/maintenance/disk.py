@@ -66,6 +66,8 @@ class DiskSurvey:
         self.trashed: dict[str, list[int]] = {}
         """Transcripts that sessions in the trash had, and when those were removed (epoch ms)."""
         self._inside: Counter[str] = Counter()
+        self._inodes: dict[int, str] = {}
+        """The names of backups."""
 
     def count(self, index: Index) -> Steps:
         """Work out ``usage`` for a store with these sessions."""
@@ -185,7 +187,7 @@ class DiskSurvey:
         ground = self._ground
         own = os.path.basename(ground.path)
         legacy = own.removesuffix(".d") + ".json"
-        old_file = re.compile(rf"{re.escape(legacy)}\.bak\.[0-9]+\Z", re.ASCII)
+        old_file = re.compile(rf"{re.escape(legacy)}\.(?:bak|migrated)\.[0-9]+\Z", re.ASCII)
         old_store = re.compile(rf"{re.escape(own)}\.(?:bak|orphan)\.[0-9]+\Z", re.ASCII)
         folder = StoreDirectory(ground.fs, ground.folder, follow=True)
         try:
@@ -200,7 +202,7 @@ class DiskSurvey:
                         self.neighbours.append(f"{ground.folder}/{name}")
                 elif stat.S_ISREG(status.st_mode):
                     if old_file.match(name):
-                        self.backups[name] = status.st_size
+                        self._note_backup(name, status)
                     elif name.endswith(".json") and f"{name.removesuffix('.json')}.d" != own:
                         self.neighbours.append(f"{ground.folder}/{name}")
                     else:
@@ -208,6 +210,14 @@ class DiskSurvey:
                 yield
         finally:
             folder.close()
+
+    def _note_backup(self, name: str, status: os.stat_result) -> None:
+        # Of a file with two names the first to go frees nothing.
+        other = self._inodes.get(status.st_ino)
+        if other is not None:
+            self.backups[other] = 0
+        self._inodes[status.st_ino] = name
+        self.backups[name] = status.st_size
 
     def _note(self, name: str, size: int) -> None:
         told = parse(name)

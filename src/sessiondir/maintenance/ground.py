@@ -10,9 +10,9 @@ from sessiondir import deciding, trash
 from sessiondir.clock import Clock
 from sessiondir.core import Core
 from sessiondir.directory import StoreDirectory
-from sessiondir.errors import ChangesUnavailable, CorruptFile
+from sessiondir.errors import ChangesUnavailable, CorruptFile, LeaseHeld
 from sessiondir.fs import FileSystem
-from sessiondir.leases import lease_info
+from sessiondir.leases import LeaseInfo, lease_info
 from sessiondir.model import Delete, Document, Operation
 from sessiondir.state import read_state
 from sessiondir.store import SessionStore
@@ -87,11 +87,31 @@ def normalised(store: SessionStore, key: str) -> str:
 
 def lease_holder(store: SessionStore, doc: Document) -> str | None:
     """Who holds a session's lease according to its document; None if nobody does."""
+    found = _lease(store, doc)
+    return found.owner if found is not None else None
+
+
+def require_unleased(store: SessionStore, doc: Document) -> None:
+    """Raises ``LeaseHeld`` if somebody holds a session's lease according to its document."""
+    found = _lease(store, doc)
+    if found is not None:
+        raise LeaseHeld(
+            f"session {found.key!r} is leased to {found.owner} (process {found.pid}); nothing was changed: "
+            "try again when that run has ended",
+            session=found.key,
+            owner=found.owner,
+            token=found.token,
+            pid=found.pid,
+            ends_in_s=found.ends_in_s,
+        )
+
+
+def _lease(store: SessionStore, doc: Document) -> LeaseInfo | None:
     record = doc.aside.lease if doc.aside is not None else None
     if record is None:
         return None
     found = lease_info(doc.key, record, deciding.now(store._clock))
-    return found.owner if found.free is None else None
+    return found if found.free is None else None
 
 
 def delete_unless(

@@ -71,6 +71,9 @@ class Planner:
         self._changing: dict[str, PlannedFile] = {}
         """Those of ``_files`` that are not kept."""
         self._freed = 0
+        self._going_bytes = 0
+        self._ownerless: Counter[str] = Counter()
+        """Bytes that are counted, and that neither a rule nor the budget takes."""
         self._problems = list(disk.problems)
         unreadable = len(index.unreadable)
         if unreadable:
@@ -155,11 +158,13 @@ class Planner:
             self._spared[facts.key] = protection if facts.key in self._spared else f"{reason}; but {protection}"
             return False
         self._gone.update(references(facts))
+        size = self._disk.size_of(facts.key) or facts.weight
+        self._going_bytes += size
         self._going[facts.key] = PlannedSession(
             facts.key,
             facts.version,
             facts.updated_at,
-            self._disk.size_of(facts.key) or facts.weight,
+            size,
             action,
             reason,
             facts.session_id,
@@ -216,6 +221,8 @@ class Planner:
         else:
             wanted = self._how.archive_orphans and self._how.stopped is None
             reason = "no session uses it"
+            kind = "transcripts that are archived only now" if wanted else "transcripts that no session uses"
+            self._ownerless[kind] += file.size
             self._set(name, "transcript", file.size, "archive" if wanted else "keep", reason, orphan=True)
 
     def _judge_archive(self, name: str, file: Beside) -> None:
@@ -226,6 +233,8 @@ class Planner:
         }.get(why or "")
         action: FileAction = "keep"
         reason = _WITHIN
+        if file.told.kind != "archive":
+            self._ownerless["backups of transcripts that agent programs made"] += file.size
         if limit_ms is None or at_ms is None:
             reason = "archives of this kind are never removed by their age"
         elif at_ms < self._how.now_ms - limit_ms:
@@ -289,6 +298,8 @@ class Planner:
             file = self._files[name]
             self._set(name, file.kind, file.size, "delete", why)
             yield
+        # No session goes for bytes that are not its own and that others' going does not free.
+        target += sum(self._ownerless.values())
         for key, session in self._going.items():
             if counted - self._freed <= target:
                 return
@@ -344,8 +355,17 @@ class Planner:
             yield Unmet("maxEntries", self._policy.max_entries, after, reason)
         limit = self._policy.max_disk_bytes
         if limit is not None and after_bytes > limit:
-            left = "what is left is the journal, quarantine, and sessions that may not go"
-            yield Unmet("maxDiskBytes", limit, after_bytes, self._how.stopped or left)
+            yield Unmet("maxDiskBytes", limit, after_bytes, self._how.stopped or self._what_is_left())
+
+    def _what_is_left(self) -> str:
+        usage = self._disk.usage
+        left = self._ownerless.copy()
+        renewed = any(file.action == "renew" for file in self._changing.values())
+        left["the journal"] = 0 if renewed else usage.journal
+        left["quarantine"] = usage.quarantine
+        left["sessions that may not go"] = usage.sessions + usage.unwritten - self._going_bytes
+        shown = (f"{what} {size_text(size)}" for what, size in left.most_common(4) if size)
+        return f"left are {', '.join(shown)}"
 
     def _reasons(self) -> str:
         counts = Counter(reason.rpartition("; ")[2].removeprefix("but ") for reason in self._spared.values())

@@ -19,7 +19,15 @@ from sessiondir.errors import (
     UnreadableFile,
     translated,
 )
-from sessiondir.maintenance.ground import Ground, core_of, document_of, get_ready, ground_of, normalised
+from sessiondir.maintenance.ground import (
+    Ground,
+    core_of,
+    document_of,
+    get_ready,
+    ground_of,
+    normalised,
+    require_unleased,
+)
 from sessiondir.maintenance.running import require_store
 from sessiondir.model import Document
 from sessiondir.store import SessionStore
@@ -99,7 +107,8 @@ def restore(store: SessionStore, what: str, *, overwrite: bool = False) -> Resto
         what: the session's key, which stands for its latest removal, or a file's name in the trash.
         overwrite: replace the session of that key that lives now; it goes to the trash in turn.
 
-    Raises ``ConflictError`` if the session lives and ``overwrite`` is false (nothing was changed),
+    Raises ``ConflictError`` if the session lives and ``overwrite`` is false, ``LeaseHeld`` if it is leased
+    (in both cases nothing was changed, and a run that goes on is not robbed of what it works on),
     ``SessionNotFound``, ``CorruptFile``, ``LockTimeout`` and as ``SessionStore.put``. The trash file goes
     last: killed in between the session is in both places, and the same call again finishes it.
     """
@@ -166,6 +175,7 @@ def _put(
             expected=0,
             actual=live.version,
         )
+    require_unleased(store, live)
     at_ms = ground.now_ms()
     staged = trash.stage(directory, live, Note(at_ms, "replaced", f"{item.name} was restored in its place"))
     (kept,) = trash.keep(directory, [(staged, at_ms)])

@@ -21,6 +21,7 @@ _BYTES: Final[dict[str, int]] = {
     "": 1, "b": 1, "k": 1 << 10, "kb": 1 << 10, "m": 1 << 20, "mb": 1 << 20,
     "g": 1 << 30, "gb": 1 << 30, "t": 1 << 40, "tb": 1 << 40,
 }  # fmt: skip
+_UNITS: Final = {"ms": "milliseconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)", re.ASCII)
 _DURATION = re.compile(rf"(?:{_PART.pattern})+\Z|([0-9]+(?:\.[0-9]+)?)\Z", re.ASCII)
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)([a-z]*)\Z", re.ASCII)
@@ -43,7 +44,7 @@ def duration_ms(value: object, bare: Unit, name: str) -> int:
     text = _text_of(value)
     match = _DURATION.match(text) if text is not None else None
     if match is None:
-        raise _invalid(name, value, f"a duration such as 30d, 12h or 1h30m (a bare number counts in {bare})")
+        raise _invalid(name, value, f"a duration such as 30d, 12h or 1h30m (a bare number counts {_UNITS[bare]})")
     if match[3] is not None:
         return _rounded(Decimal(match[3]) * _MS[bare], name, value)
     assert text is not None
