@@ -14,7 +14,9 @@ from sessiondir.cli import main
 
 
 @pytest.fixture(autouse=True)
-def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+def _no_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Whoever runs the tests may have a gateway of his own."""
+    monkeypatch.setenv("OPENCLAW_STATE_DIR", str(tmp_path / "no-gateway"))
     for name in ("SESSIONDIR_STORE", "SESSIONDIR_DEBUG", "NO_COLOR", "FORCE_COLOR"):
         monkeypatch.delenv(name, raising=False)
 

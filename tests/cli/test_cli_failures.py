@@ -25,8 +25,10 @@ MAIN = "agent:main:main"
 @pytest.mark.parametrize(
     ("arguments", "code", "error"),
     [
-        (("list",), 2, "UsageError"),
-        (("list", "--store", ""), 2, "UsageError"),
+        (("list",), 10, "StoreNotFound"),
+        (("migrate",), 2, "UsageError"),
+        (("list", "--store", ""), 2, "BadParameter"),
+        (("delete", "k", "--store", " "), 2, "BadParameter"),
         (("list", "--store", "{tmp}/none.d"), 10, "StoreNotFound"),
         (("list", "--store", "{tmp}/none.json"), 10, "StoreNotFound"),
         (("list", "--store", "{tmp}"), 2, "InvalidPath"),
@@ -74,7 +76,10 @@ def test_where_the_store_comes_from(run: Run, store_path: str, legacy_path: str,
     """The command's own --store, else the one before the command, else the variable."""
     missing = str(tmp_path / "none.d")
     run("list", env={"SESSIONDIR_STORE": store_path})
-    run("list", env={"SESSIONDIR_STORE": ""}, code=2)
+    run("migrate", env={"SESSIONDIR_STORE": ""}, code=2)
+    for arguments in (("list",), ("get", "k"), ("set", "k", "a=1"), ("trash", "empty")):
+        told = run(*arguments, env={"SESSIONDIR_STORE": ""}, code=10).stderr
+        assert "--store" in told and "SESSIONDIR_STORE" in told, arguments
     run("--store", store_path, "list", env={"SESSIONDIR_STORE": missing})
     run("--store", missing, "list", "--store", store_path)
     run("--store", missing, "list", env={"SESSIONDIR_STORE": store_path}, code=10)

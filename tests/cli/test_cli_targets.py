@@ -56,6 +56,58 @@ def test_all_there_and_back(run: Run, state: Path) -> None:
     assert told(run, "migrate", "--all")["counts"]["migrated"] == 2
 
 
+ONE_STORE = {
+    "list": ("list",),
+    "show": ("show", "bot:old"),
+    "get": ("get", "bot:old"),
+    "set": ("set", "bot:old", "n=1"),
+    "delete": ("delete", "bot:old", "--dry-run"),
+    "post": ("post", "bot:old", "{}"),
+    "inbox": ("inbox",),
+    "leases": ("leases",),
+    "watch": ("watch", "--timeout", "0"),
+    "info": ("info",),
+    "check": ("check",),
+    "sessions": ("sessions",),
+    "logs": ("logs", "s-here"),
+    "search": ("search", "hello"),
+    "usage": ("usage",),
+    "cleanup": ("cleanup",),
+    "trash list": ("trash", "list"),
+    "trash empty": ("trash", "empty"),
+}
+
+
+@pytest.mark.parametrize("arguments", ONE_STORE.values(), ids=ONE_STORE)
+def test_one_rule_for_which_store(run: Run, state: Path, arguments: tuple[str, ...]) -> None:
+    """``--store`` or ``--agent``, else the variable, else the default agent of the gateway: every command."""
+    sessions = state / "agents" / "writer" / "sessions"
+    for agent in ("main", "writer"):
+        folder = state / "agents" / agent / "sessions"
+        (folder / "s-here.jsonl").write_text('{"type":"message","message":{"role":"user","content":"hello"}}\n')
+    run("migrate", "--all")
+    run(*arguments)
+    run(*arguments, "--agent", "writer")
+    run(*arguments, "--agent", "writer", env={"SESSIONDIR_STORE": "/nowhere/none.d"})
+    run(*arguments, "--store", str(sessions / "sessions.d"), env={"SESSIONDIR_STORE": "/nowhere/none.d"})
+    run(*arguments, env={"SESSIONDIR_STORE": "/nowhere/none.d"}, code=10)
+    run(*arguments, "--agent", "main", "--store", str(sessions / "sessions.d"), code=2)
+    assert run(*arguments, "--agent", "nobody", code=2 if arguments[0] in ("list", "check") else 10).stdout == ""
+
+
+def test_the_default_agent_is_the_configured_one(run: Run, state: Path) -> None:
+    """Without any option the store is that of the agent which the configuration calls the default."""
+    (state / "openclaw.json").write_text('{agents: {list: [{id: "main"}, {id: "writer", default: true}]}}')
+    run("set", "bot:old", "label=mine")
+    assert json.loads(run("get", "bot:old", "label", "--agent", "writer").stdout) == "mine"
+    run("get", "bot:old", "label", "--agent", "main")
+    assert json.loads(run("get", "bot:old", "label").stdout) == "mine"
+    assert json.loads(run("get", "bot:old", "label", "--agent", "main").stdout) == "no time"
+    (state / "openclaw.json").write_text("{agents: [")
+    assert "openclaw.json" in run("set", "bot:old", "label=x", code=20).stderr
+    run("set", "bot:old", "label=x", "--agent", "main")
+
+
 def test_tables(run: Run, state: Path) -> None:
     """One row a store: on a terminal under titles, through a pipe between tabs."""
     shown = run("migrate", "--all", "--dry-run")

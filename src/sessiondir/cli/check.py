@@ -29,7 +29,7 @@ _COLUMNS = (Column("LEVEL"), Column("FILE"), Column("SESSION"), Column("FINDING"
     )
 )
 @json_option
-@target_options()
+@target_options(default_agent=True)
 def check(*, chosen: Chosen, as_json: bool) -> int:
     """Read everything in the store and tell what is not as it should be.
 

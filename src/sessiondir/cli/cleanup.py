@@ -14,10 +14,11 @@ from sessiondir.cli.options import (
     json_option,
     open_for_reading,
     open_for_writing,
+    store_or_agent,
     timeout_option,
 )
 from sessiondir.cli.output import Column
-from sessiondir.cli.stores import AgentStore, choose, store_or_agent
+from sessiondir.cli.stores import AgentStore, choose
 from sessiondir.errors import StoreNotFound
 from sessiondir.installation import Installation
 

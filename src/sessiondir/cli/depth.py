@@ -7,8 +7,8 @@ import os
 import click
 
 from sessiondir.cli import output
-from sessiondir.cli.options import examples, json_option
-from sessiondir.cli.stores import agent_stores, choose, store_or_agent
+from sessiondir.cli.options import examples, json_option, store_or_agent
+from sessiondir.cli.stores import agent_stores, choose
 from sessiondir.sessions.ids import agent_id
 
 

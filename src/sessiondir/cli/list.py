@@ -48,7 +48,7 @@ _COLUMNS = (
 @click.option("--cursor", help="Go on behind the page that ended with this cursor.")
 @click.option("--all", "everything", is_flag=True, help="All pages.")
 @json_option
-@target_options()
+@target_options(default_agent=True)
 def list_sessions(
     *,
     chosen: Chosen,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -29,31 +30,58 @@ class Common:
     as_json: bool = False
 
 
-def _common(context: click.Context) -> Common:
-    return context.find_object(Common) or Common()
-
-
-def _store(context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
-    path = value if value is not None else _common(context).store
-    if path or context.resilient_parsing:
-        return path
-    raise click.UsageError(f"no store given: use --store PATH or set {STORE_VARIABLE}", context)
+def common_options(context: click.Context | None = None) -> Common:
+    """What was given before the name of the running command."""
+    return (context or click.get_current_context()).find_object(Common) or Common()
 
 
 def _as_json(context: click.Context, _parameter: click.Parameter, value: bool) -> bool:
-    return value or _common(context).as_json
+    return value or common_options(context).as_json
 
 
 def store_option(command: Command) -> Command:
-    """``--store PATH`` as the argument ``path``; never None or blank."""
-    option = click.option(
+    """``--store PATH`` and ``--agent ID`` as the argument ``path``, never None or blank: the one store they mean.
+
+    Without either it is the variable's store, else the default agent's.
+    """
+
+    @functools.wraps(command)
+    def with_store(*, path: str | None, agent: str | None, **rest: Any) -> Any:
+        return command(path=_one_store(path, agent), **rest)
+
+    return store_or_agent(with_store)  # type: ignore[return-value]
+
+
+def _one_store(path: str | None, agent: str | None) -> str:
+    if agent is None and (named := path or common_options().store):
+        return named
+    from sessiondir.cli.stores import choose
+
+    return choose(path, agent).stores()[0].path
+
+
+def not_blank(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
+    """A path that was typed: a blank one is most likely a shell's unset variable, and means no other store."""
+    for one in value if isinstance(value, tuple) else (value,):
+        if one is not None and not one.strip():
+            raise click.BadParameter("the path is empty", context, parameter)
+    return value
+
+
+def store_or_agent(command: Command) -> Command:
+    """``--store PATH`` and ``--agent ID`` as the arguments ``path`` and ``agent``, text or None."""
+    command = click.option(
+        "--agent",
+        metavar="ID",
+        help="The store of this agent, in the gateway's state directory.  [default: its default agent]",
+    )(command)
+    return click.option(
         "--store",
         "path",
         metavar="PATH",
-        callback=_store,
-        help=f"The store: .../NAME.d, or a legacy .../NAME.json.  [default: ${STORE_VARIABLE}]",
-    )
-    return option(command)
+        callback=not_blank,
+        help=f"The store: .../NAME.d, or a legacy .../NAME.json.  [default: ${STORE_VARIABLE}, else the agent's]",
+    )(command)
 
 
 def json_option(command: Command) -> Command:

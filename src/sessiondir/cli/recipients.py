@@ -7,8 +7,8 @@ from typing import Literal
 import click
 
 from sessiondir.cli import output
-from sessiondir.cli.options import examples, json_option
-from sessiondir.cli.stores import choose, store_or_agent
+from sessiondir.cli.options import examples, json_option, store_or_agent
+from sessiondir.cli.stores import choose
 
 
 @click.command(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import click
 
 from sessiondir.cli import output
-from sessiondir.cli.options import examples, json_option, open_for_reading
+from sessiondir.cli.options import examples, json_option, open_for_reading, store_or_agent
 from sessiondir.cli.reading import not_found
-from sessiondir.cli.stores import choose, store_or_agent
+from sessiondir.cli.stores import choose
 
 
 @click.command(

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from sessiondir.cli import output
-from sessiondir.cli.options import examples, json_option
+from sessiondir.cli.options import examples, json_option, store_or_agent
 from sessiondir.cli.output import Column
 from sessiondir.cli.session_rows import (
     MEMBERS,
@@ -22,7 +22,7 @@ from sessiondir.cli.session_rows import (
     tokens_text,
     updated_at_of,
 )
-from sessiondir.cli.stores import AgentStore, choose, store_or_agent
+from sessiondir.cli.stores import AgentStore, choose
 from sessiondir.clock import SYSTEM_CLOCK
 from sessiondir.errors import StoreError
 

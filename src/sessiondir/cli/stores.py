@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
 
 import click
 from click.core import ParameterSource
 
 from sessiondir.cli import output
-from sessiondir.cli.options import STORE_VARIABLE, Common
+from sessiondir.cli.options import STORE_VARIABLE, common_options
 from sessiondir.errors import StoreNotFound
 from sessiondir.installation import Installation
 from sessiondir.layout import store_path
 from sessiondir.sessions.ids import DEFAULT_AGENT, agent_id
 from sessiondir.sessions.keys import parse_key
 from sessiondir.targets import discover
-
-Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +45,15 @@ class Choice:
         found = agent_stores(os.environ)
         if self.all_agents:
             return found
-        wanted = agent_id(self.agent)
+        wanted = agent_id(self.agent) if self.agent is not None else default_agent(os.environ)
         chosen = [one for one in found if one.agent == wanted]
         if chosen:
             return chosen
         where = Installation.find(os.environ).agents_dir
         known = ", ".join(one.agent for one in found) or "none"
         raise StoreNotFound(
-            f"agent {wanted!r} has no store in {where} (agents with one: {known}); name a store with --store",
+            f"agent {wanted!r} has no store in {where} (agents with one: {known}); name a store with --store "
+            f"or {STORE_VARIABLE}",
             path=where,
         )
 
@@ -67,28 +65,13 @@ class Choice:
         return self.stores()[0].path
 
 
-def store_or_agent(command: Command) -> Command:
-    """``--store PATH`` and ``--agent ID`` as the arguments ``path`` and ``agent``, for ``choose``."""
-    command = click.option(
-        "--agent",
-        metavar="ID",
-        help=f"The store of this agent, in the gateway's state directory.  [default: {DEFAULT_AGENT}]",
-    )(command)
-    return click.option(
-        "--store",
-        "path",
-        metavar="PATH",
-        help=f"The store: .../NAME.d, or a legacy .../NAME.json.  [default: ${STORE_VARIABLE}, else the agent's]",
-    )(command)
-
-
 def choose(path: str | None, agent: str | None, *, all_agents: bool = False) -> Choice:
     """What the options of the running command say. Raises ``UsageError`` if they contradict each other.
 
     A store in the environment counts only where no agent is named.
     """
     context = click.get_current_context()
-    common = context.find_object(Common) or Common()
+    common = common_options(context)
     typed = context.find_root().get_parameter_source("store") is ParameterSource.COMMANDLINE
     by_agent = agent is not None or all_agents
     if agent is not None and all_agents:
@@ -96,6 +79,14 @@ def choose(path: str | None, agent: str | None, *, all_agents: bool = False) -> 
     if by_agent and (path is not None or (common.store is not None and typed)):
         raise click.UsageError("--store cannot be combined with --agent or --all-agents", context)
     return Choice(path or (None if by_agent else common.store), agent, all_agents)
+
+
+def default_agent(environ: Mapping[str, str]) -> str:
+    """The agent that is meant where none is named. Raises ``CorruptFile`` if the configuration does not tell."""
+    here = Installation.find(environ)
+    if here.problem is not None:
+        raise here.problem
+    return here.config.default_agent
 
 
 def agent_stores(environ: Mapping[str, str]) -> list[AgentStore]:

@@ -12,7 +12,8 @@ import click
 from click.core import ParameterSource
 
 from sessiondir.cli import exit_codes, output
-from sessiondir.cli.options import STORE_VARIABLE, Common
+from sessiondir.cli.options import STORE_VARIABLE, Common, not_blank
+from sessiondir.errors import StoreNotFound
 
 if TYPE_CHECKING:
     from sessiondir.errors import StoreError
@@ -51,17 +52,20 @@ class Chosen:
         return [{"path": path, "reason": reason} for path, reason in self.skipped]
 
 
-def target_options(*names: str) -> Callable[[Command], Command]:
+def target_options(*names: str, default_agent: bool = False) -> Callable[[Command], Command]:
     """``--store`` (several times), ``--agent`` and ``--all-agents`` as the argument ``chosen`` (``Chosen``).
 
     ``names`` are further names of ``--all-agents``. Without any of them the store is that
-    of ``--store`` before the command, or of the variable. Contradictions are wrong use (2).
+    of ``--store`` before the command, or of the variable, else with ``default_agent`` that of the gateway's
+    default agent. Contradictions are wrong use (2), and so is nothing at all.
     """
+
+    default = f"${STORE_VARIABLE}" + (", else the default agent's" if default_agent else "")
 
     def decorate(command: Command) -> Command:
         @functools.wraps(command)
         def with_targets(*, stores: tuple[str, ...], agent: str | None, all_agents: bool, **rest: Any) -> Any:
-            return command(chosen=_choose(stores, agent, all_agents), **rest)
+            return command(chosen=_choose(stores, agent, all_agents, default_agent), **rest)
 
         options = (
             click.option(
@@ -69,7 +73,8 @@ def target_options(*names: str) -> Callable[[Command], Command]:
                 "stores",
                 metavar="PATH",
                 multiple=True,
-                help=f"A store, .../NAME.d or .../NAME.json; may be repeated.  [default: ${STORE_VARIABLE}]",
+                callback=not_blank,
+                help=f"A store, .../NAME.d or .../NAME.json; may be repeated.  [default: {default}]",
             ),
             click.option("--agent", metavar="ID", help="The store of one agent."),
             click.option(
@@ -87,12 +92,11 @@ def target_options(*names: str) -> Callable[[Command], Command]:
     return decorate
 
 
-def _choose(stores: tuple[str, ...], agent: str | None, all_agents: bool) -> Chosen:
+def _choose(stores: tuple[str, ...], agent: str | None, all_agents: bool, default_agent: bool) -> Chosen:
     context = click.get_current_context()
-    stores = tuple(filter(None, stores))
     if not stores and (before := _store_before_the_command(context, agent is not None or all_agents)):
         stores = (before,)
-    if not stores and agent is None and not all_agents:
+    if not stores and agent is None and not all_agents and not default_agent:
         raise click.UsageError(
             f"no store given: use --store PATH, --agent ID or --all-agents, or set {STORE_VARIABLE}", context
         )
@@ -103,11 +107,23 @@ def _choose(stores: tuple[str, ...], agent: str | None, all_agents: bool) -> Cho
         found = select(Installation.find(os.environ), stores=stores, agent=agent, all_agents=all_agents)
     except InvalidOption as exc:
         raise click.UsageError(str(exc), context) from exc
+    if not stores and agent is None and not all_agents:
+        _require_store(*found)
     skipped = tuple((one.path, one.reason) for one in found.skipped)
     for path, reason in skipped:
         output.warn(f"{path} was skipped: {reason}")
     several = all_agents or len(stores) > 1 or len(found) != 1
     return Chosen(found.targets, several, skipped, named=bool(stores))
+
+
+def _require_store(target: Target) -> None:
+    """Raise ``StoreNotFound`` with what can be done about it if the default agent has none."""
+    if not os.path.lexists(target.path) and not os.path.lexists(target.store_path):
+        raise StoreNotFound(
+            f"agent {target.agent!r} has no store at {target.store_path}; name a store with --store or "
+            f"{STORE_VARIABLE}, or an agent with --agent",
+            path=target.store_path,
+        )
 
 
 def _store_before_the_command(context: click.Context, other: bool) -> str | None:
