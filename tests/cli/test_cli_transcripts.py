@@ -225,13 +225,11 @@ def test_names_that_a_spreadsheet_would_run(run: Run, store_path: str, folder: P
 
 
 def test_search(run: Run, store_path: str, folder: Path) -> None:
-    """Session, time, role and the text around it; case counts unless told otherwise."""
+    """Session, time, role and the text around it."""
     assert lines(run("search", "hello", "--store", store_path).stdout) == [
         ["agent:main:main", "2026-03-02T12:00:00Z", "user", "hello there"]
     ]
-    assert run("search", "HELLO", "--store", store_path).stderr == "nothing found\n"
-    assert len(lines(run("search", "-i", "HELLO", "--store", store_path).stdout)) == 1
-    assert len(lines(run("search", "-i", "überRESET", "--store", store_path).stdout)) == 1
+    assert run("search", "nowhere", "--store", store_path).stderr == "nothing found\n"
     found = json.loads(run("search", "a.txt", "--json", "--store", store_path).stdout)
     assert (found["session"], found["file"], found["role"], found["text"]) == (
         "agent:main:main", "s-main.jsonl", "toolResult", "a.txt",
@@ -239,6 +237,35 @@ def test_search(run: Run, store_path: str, folder: Path) -> None:
     with (folder / found["file"]).open("rb") as file:
         file.seek(found["offset"])
         assert json.loads(file.readline()) == RESULT
+
+
+@pytest.mark.parametrize(
+    ("args", "found"),
+    [
+        (["kenobi"], True), (["Kenobi"], True), (["KENOBI"], False), (["-i", "KENOBI"], True),
+        (["-s", "kenobi"], False), (["-s", "Kenobi"], True), (["überreset"], True), (["überRESET"], False),
+        (["-i", "überRESET"], True), (["-s", "überreset"], False), (["general kenobi"], True),
+    ],
+)  # fmt: skip
+def test_case_counts_where_text_has_upper_case(
+    run: Run, store_path: str, folder: Path, args: list[str], found: bool
+) -> None:
+    """`rome` finds Rome; whoever writes an upper-case letter means it; both can be told otherwise."""
+    result = run("search", *args, "--store", store_path)
+    assert len(lines(result.stdout)) == found
+    if not found:
+        assert "case counted" in result.stderr
+
+
+def test_letters_that_have_ascii_in_another_case(run: Run, store_path: str, folder: Path) -> None:
+    """The quick look at the bytes of a line overlooks nothing that looking at its text finds."""
+    content = "\u212aelvin, lo\u017ft, \u0130stanbul"
+    (folder / "odd.jsonl").write_text(
+        json.dumps(record(5, "user", content), ensure_ascii=False) + "\n", encoding="utf-8"
+    )
+    for text in ("kelvin", "lost", "istanbul"):
+        assert [line[0] for line in lines(run("search", text, "--store", store_path).stdout)] == ["odd"], text
+    run("search", "-i", "-s", "x", "--store", store_path, code=2)
 
 
 def test_search_finds_what_json_escapes(run: Run, store_path: str, folder: Path) -> None:

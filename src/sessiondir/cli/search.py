@@ -18,17 +18,22 @@ if TYPE_CHECKING:
 _BEFORE, _AFTER = 40, 120
 # In these no JSON writer escapes anything, so the bytes of the line tell whether it is worth parsing.
 _PLAIN = re.compile(r"[A-Za-z0-9 _.,:;!?()-]+\Z")
+# All that is the same as an ASCII letter in another case and no ASCII letter itself.
+_OTHER_CASES = tuple(letter.encode() for letter in "\u0130\u0131\u017f\u212a")
 
 
 @click.command(
     epilog=examples(
         "sessiondir search 'rate limit'",
-        "sessiondir search -i invoice --role user --since 30d",
+        "sessiondir search invoice --role user --since 30d",
         "sessiondir search TODO --session agent:main:main --json | jq -r .text",
     )
 )
 @click.argument("text")
-@click.option("-i", "--ignore-case", is_flag=True, help="Upper and lower case are the same.")
+@click.option(
+    "-i", "--ignore-case", is_flag=True, help="Upper and lower case are the same, however TEXT is written."
+)
+@click.option("-s", "--case-sensitive", is_flag=True, help="They are not, even if TEXT is in lower case.")
 @click.option(
     "--role", "roles", metavar="ROLE", multiple=True, help="Only messages of this role, or records of this type."
 )
@@ -44,6 +49,7 @@ def search(
     path: str,
     text: str,
     ignore_case: bool,
+    case_sensitive: bool,
     roles: tuple[str, ...],
     session: str | None,
     since_ms: int | None,
@@ -53,16 +59,20 @@ def search(
     """Look for TEXT in the transcripts beside the store.
 
     Looks through everything that is text in a record: messages, tool calls and results,
-    summaries; live transcripts and those that were reset or deleted. One line for each record:
-    session, time, role, and the text around the first place. With --json one object a line,
-    with the file and the offset in it. A progress bar is shown on a terminal.
+    summaries; live transcripts and those that were reset or deleted. `rome` finds Rome and ROME, too;
+    a TEXT with an upper-case letter is looked for as it is. One line for each record: session, time,
+    role, and the text around the first place. With --json one object a line, with the file and the
+    offset in it. A progress bar is shown on a terminal.
     """
     from sessiondir.transcripts import TranscriptFolder
     from sessiondir.transcripts.messages import role_of, time_of
 
     if not text:
         raise click.UsageError("TEXT is empty")
-    find = _finder(text, ignore_case)
+    if ignore_case and case_sensitive:
+        raise click.UsageError("--ignore-case and --case-sensitive exclude each other")
+    any_case = ignore_case or not (case_sensitive or any(map(str.isupper, text)))
+    find = _finder(text, any_case)
     found = 0
     problems = 0
     with open_for_reading(path) as store, TranscriptFolder.beside(path, read_only=True) as folder:
@@ -90,24 +100,26 @@ def search(
     if problems:
         output.warn(f"{problems:,} records were too large to be searched")
     if not found and not as_json:
-        output.note("nothing found")
+        output.note("nothing found" if any_case else "nothing found; case counted, -i looks in any case")
 
 
-def _finder(text: str, ignore_case: bool) -> Callable[[Record], str | None]:
+def _finder(text: str, any_case: bool) -> Callable[[Record], str | None]:
     """What gives the text around the first place in a record, or None."""
     from sessiondir.transcripts.messages import searchable
 
-    pattern = re.compile(re.escape(text), re.IGNORECASE if ignore_case else 0)
-    raw = re.compile(re.escape(text.encode()), re.IGNORECASE if ignore_case else 0) if _PLAIN.match(text) else None
+    pattern = re.compile(re.escape(text), re.IGNORECASE if any_case else 0)
+    plain = (text.lower() if any_case else text).encode() if _PLAIN.match(text) else None
+
+    def is_out_of_question(raw: bytes) -> bool:
+        """Whether the bytes of a line tell that the text is not in it. An escape may stand for any character."""
+        if plain is None or b"\\u" in raw:
+            return False
+        if not any_case:
+            return plain not in raw
+        return plain not in raw.lower() and not any(letter in raw for letter in _OTHER_CASES)
 
     def find(record: Record) -> str | None:
-        # An escape may stand for any character; other alphabets have case rules that bytes do not show.
-        if (
-            raw is not None
-            and raw.search(record.raw) is None
-            and b"\\u" not in record.raw
-            and not (ignore_case and not record.raw.isascii())
-        ):
+        if is_out_of_question(record.raw):
             return None
         if record.problem:
             return None
