@@ -23,20 +23,22 @@ ORDER = [
     # the only system calls; time; every exception
     "fs", "clock", "errors", "procfs", "mutex", "steps",
     # pure: bytes to values, keys to names
-    "pieces", "codec", "jsjson", "terms", "aside", "model", "layout", "json5", "members",
+    "pieces", "codec", "jsjson", "terms", "aside", "operations", "model", "document", "changes", "layout",
+    "json5", "members",
     # directories and durable writes
     "durable", "directory", "quarantine",
     # one on-disk thing each
-    "state", "journal", "entries", "lockfile", "turns", "locks", "trash",
+    "state", "commitline", "journal", "entries", "lockfile", "turns", "locks", "trash",
     # finding, reading, writing, levelling
-    "opening", "cache", "follower", "view", "sync", "commit", "checkpoint", "pacing", "core", "registry",
+    "opening", "cache", "follower", "view", "sync", "commit", "checkpoint", "pacing", "writing", "core",
+    "registry",
     # reading many, following, checking
     "snapshot", "listing", "watch", "check", "deciding", "leases", "inbox",
     # the legacy store
     "legacyparse", "legacy", "recognition", "legacyentries", "legacylock", "place", "staging", "merging",
     "spelling", "takeover", "unmigrated", "handback",
     # the face
-    "transaction", "changes", "info", "handle", "reading", "leasing", "messaging", "store",
+    "transaction", "info", "handle", "reading", "leasing", "messaging", "store",
     # what people use
     "sessions/values", "sessions/channels", "sessions/ids", "sessions/route", "sessions/entry",
     "sessions/normalise", "sessions/merge", "sessions/group", "sessions/inbound", "sessions/keys",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from sessiondir.model import Document
+from sessiondir.document import Document
 
 Listener = Callable[[str, Document | None], None]
 """Called with a key and its new document, or None when that is not at hand."""

@@ -27,11 +27,12 @@ from sessiondir import durable, journal, layout, quarantine
 from sessiondir.clock import Clock
 from sessiondir.commit import Committer
 from sessiondir.directory import StoreDirectory
+from sessiondir.document import Document
 from sessiondir.entries import SessionFiles
 from sessiondir.errors import CorruptFile, DurabilityUnknown, StoreError, translated
 from sessiondir.journal import Header, JournalFile
 from sessiondir.lockfile import ByteLock
-from sessiondir.model import Document, Limits
+from sessiondir.model import Limits
 from sessiondir.mutex import finally_release
 from sessiondir.state import State, read_state, write_state
 from sessiondir.sync import SyncGroup

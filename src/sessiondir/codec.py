@@ -37,7 +37,7 @@ _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder()
 _Raw = msgspec.Raw
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+_LONE_SURROGATE = re.compile(f"[{chr(0xD800)}-{chr(0xDFFF)}]")
 _CONTAINERS = frozenset((dict, list))
 _PLAIN_SCALARS = frozenset((str, bool, type(None)))
 

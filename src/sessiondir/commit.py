@@ -16,8 +16,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 
-import msgspec
-
 from sessiondir import journal, quarantine
 from sessiondir.clock import Clock
 from sessiondir.directory import StoreDirectory
@@ -25,8 +23,9 @@ from sessiondir.errors import CorruptFile, EntryTooLarge, LockTimeout, StoreErro
 from sessiondir.fs import LOCK_EX, LOCK_NB, LOCK_UN, FileSystem
 from sessiondir.journal import JournalFile
 from sessiondir.lockfile import take_flock
-from sessiondir.model import Limits, Operation
+from sessiondir.model import Limits
 from sessiondir.mutex import OwnedMutex, finally_release
+from sessiondir.operations import Operation
 from sessiondir.view import View
 
 _log = logging.getLogger("sessiondir")
@@ -48,12 +47,15 @@ class Moved(Exception):
         self.actual = actual
 
 
-class Committed(msgspec.Struct, frozen=True):
+class Committed:
     """A commit that was appended: its version, and what to sync to make it durable."""
 
-    version: int
-    journal: JournalFile
-    end: int
+    __slots__ = ("end", "journal", "version")
+
+    def __init__(self, version: int, journal: JournalFile, end: int) -> None:
+        self.version = version
+        self.journal = journal
+        self.end = end
 
 
 class Committer:

@@ -21,6 +21,7 @@ from sessiondir.checkpoint import COMMIT_LOCK_S, Checkpointer
 from sessiondir.clock import Clock
 from sessiondir.commit import SHORTEST_WAIT_S, Committed, Committer, Verify
 from sessiondir.directory import StoreDirectory
+from sessiondir.document import Document
 from sessiondir.entries import SessionFiles, ignores_case
 from sessiondir.errors import (
     CorruptFile,
@@ -36,8 +37,9 @@ from sessiondir.fs import LOCK_UN, FileSystem
 from sessiondir.layout import KeyRef
 from sessiondir.lockfile import ByteLock, LockFile, take_flock
 from sessiondir.locks import KeyLocks
-from sessiondir.model import Document, Durability, KeyRule, Limits, Operation
+from sessiondir.model import Durability, KeyRule, Limits
 from sessiondir.mutex import finally_release
+from sessiondir.operations import Operation
 from sessiondir.procfs import require_local
 from sessiondir.state import State, write_state
 from sessiondir.sync import SyncGroup

@@ -16,8 +16,10 @@ from sessiondir import layout, procfs
 from sessiondir.clock import Clock
 from sessiondir.commit import Committed
 from sessiondir.core import Core
+from sessiondir.document import Document
 from sessiondir.errors import CorruptFile
-from sessiondir.model import Document, Durability, Operation
+from sessiondir.model import Durability
+from sessiondir.operations import Operation
 from sessiondir.terms import Holder, Moment, begin_term
 
 _log = logging.getLogger("sessiondir")

@@ -16,8 +16,9 @@ from sessiondir import codec, durable, layout, pieces, quarantine, steps
 from sessiondir.aside import encode_aside, parse_aside
 from sessiondir.clock import Clock
 from sessiondir.directory import StoreDirectory
+from sessiondir.document import Document, missing_document, put_document
 from sessiondir.errors import CorruptFile, StoreError
-from sessiondir.model import HIGHEST_VERSION, Document, missing_document, put_document
+from sessiondir.model import HIGHEST_VERSION
 
 
 def encode_document(doc: Document) -> bytes:

@@ -20,11 +20,13 @@ from msgspec import Raw
 
 from sessiondir import codec, journal, layout, pieces
 from sessiondir.cache import DocumentCache
+from sessiondir.commitline import DamagedLine, Line
 from sessiondir.directory import StoreDirectory
+from sessiondir.document import Document, apply_operation, patch_document
 from sessiondir.entries import SessionFiles
 from sessiondir.errors import FormatTooNew, StoreError, storage_error
-from sessiondir.journal import PEEK_BYTES, DamagedLine, JournalFile, Line, key_text
-from sessiondir.model import Document, Operation, Patch, apply_operation, patch_document
+from sessiondir.journal import PEEK_BYTES, JournalFile, key_text
+from sessiondir.operations import Operation, Patch
 from sessiondir.state import State, read_state
 
 _log = logging.getLogger("sessiondir")

@@ -18,12 +18,12 @@ from dataclasses import dataclass
 from sessiondir import durable, jsjson
 from sessiondir.clock import Clock
 from sessiondir.directory import StoreDirectory
+from sessiondir.document import Document
 from sessiondir.errors import LockTimeout, MigrationError, translated
 from sessiondir.fs import FileSystem
 from sessiondir.legacy import ANY_SIZE, LegacyFile, index_legacy
 from sessiondir.legacylock import NO_LINKS, LegacyLock
 from sessiondir.lockfile import take_flock
-from sessiondir.model import Document
 from sessiondir.place import Place
 from sessiondir.takeover import LOCK_TIMEOUT_S, Origin, origin_of
 

@@ -11,6 +11,7 @@ from sessiondir import layout
 from sessiondir.clock import SYSTEM_CLOCK, Clock
 from sessiondir.core import Core, closed_error
 from sessiondir.directory import create_directory
+from sessiondir.document import Document
 from sessiondir.errors import (
     InvalidKey,
     InvalidOption,
@@ -22,7 +23,7 @@ from sessiondir.errors import (
 )
 from sessiondir.fs import SYSTEM_FS, FileSystem
 from sessiondir.listing import Listing
-from sessiondir.model import Document, Durability, KeyRule, Limits
+from sessiondir.model import Durability, KeyRule, Limits
 from sessiondir.registry import open_core, release_core
 from sessiondir.unmigrated import Unmigrated
 

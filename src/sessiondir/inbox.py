@@ -18,8 +18,10 @@ from sessiondir.aside import MESSAGE_OVERHEAD, Ack, Aside, MessageRecord, Post, 
 from sessiondir.commit import Committed
 from sessiondir.core import Core
 from sessiondir.deciding import Documents, commit_decided
+from sessiondir.document import Document
 from sessiondir.errors import InboxFull, InvalidMessage, InvalidOption, MessageTooLarge
-from sessiondir.model import Document, Durability, Limits, Operation
+from sessiondir.model import Durability, Limits
+from sessiondir.operations import Operation
 from sessiondir.terms import Moment
 
 _log = logging.getLogger("sessiondir")

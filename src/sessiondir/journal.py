@@ -26,11 +26,12 @@ import msgspec
 
 from sessiondir import codec, durable, layout, pieces, steps
 from sessiondir.aside import Ack, LeaseChange, Post, Take, encode_operation
+from sessiondir.commitline import DamagedLine, Line, LineForm
 from sessiondir.directory import StoreDirectory
-from sessiondir.errors import CorruptFile, FormatTooNew
+from sessiondir.errors import CorruptFile
 from sessiondir.fs import FileSystem
-from sessiondir.model import Delete, KeyRule, Operation, Patch, Put
-from sessiondir.terms import Holder, Term
+from sessiondir.model import KeyRule
+from sessiondir.operations import Delete, Operation, Patch, Put
 
 HEADER_LIMIT = 4096
 PEEK_BYTES = 4096
@@ -40,45 +41,12 @@ _TAIL_CHUNK, _TAIL_BYTES, _LOOK_BYTES = 1 << 20, 64 << 20, 1 << 30
 _TAIL = len(b',"crc":"01234567"}\n')
 
 
-class DamagedLine(ValueError):
-    """A complete line that is not what was written."""
-
-
-class _Op(msgspec.Struct):
-    op: str
-    key: str
-    entry: dict[str, msgspec.Raw] | None = None
-    set: dict[str, msgspec.Raw] | None = None
-    unset: list[str] | None = None
-    base: int | None = None
-    message: msgspec.Raw = msgspec.Raw(b"null")
-    id: str | None = None
-    term: Term | None = None
-    owner: str = ""
-    token: int | None = None
-    holder: Holder | None = None
-    messages: list[int] = []
-    at: int = 0
-
-
-class _Line(msgspec.Struct):
-    v: int
-    t: int = 0
-    ops: list[_Op] = []
-    next: str | None = None
-    journal: int | None = None
-    store: str | None = None
-    generation: int | None = None
-    base: int | None = None
-    keys: str | None = None
-
-
 # A value may hold the same text; the price is a line parsed for nothing.
 _KEY = b'"key":"'
 _KEYS = re.compile(_KEY + rb'([^"]*)"')
 _COMMIT = re.compile(rb'\{"v":([0-9]{1,18}),"t":[0-9]+,"ops":')
 
-_line_decoder = msgspec.json.Decoder(_Line)
+_line_decoder = msgspec.json.Decoder(LineForm)
 _key_json = functools.lru_cache(maxsize=4096)(codec.encode_text)
 
 
@@ -92,59 +60,6 @@ class Header:
     keys: KeyRule
     at_ms: int = field(default=0, compare=False)
     """The writer's clock when the journal began, epoch milliseconds."""
-
-
-class Line(msgspec.Struct):
-    """One line of a journal: a commit, or the name of the ``next`` journal."""
-
-    version: int
-    at_ms: int
-    ops: list[_Op]
-    next: str | None
-
-    def operations(self) -> list[Operation]:
-        """The commit's operations; ``DamagedLine`` if a value in them is not JSON."""
-        try:
-            return [_operation(op) for op in self.ops]
-        except codec.DecodeError as exc:
-            raise DamagedLine(str(exc)) from exc
-
-    def plain_patch(self, key: str, base: int) -> dict[str, msgspec.Raw] | None:
-        """What the line sets, if all it does is to set fields of this session at version ``base``."""
-        op = self.ops[0] if len(self.ops) == 1 else None
-        if op is None or op.op != "patch" or op.key != key or op.base != base or op.unset:
-            return None
-        return op.set or {}
-
-
-def _operation(op: _Op) -> Operation:
-    if op.op == "patch":
-        return Patch(op.key, codec.fields_from_raw(op.set or {}), tuple(op.unset or ()), op.base)
-    if op.op == "put":
-        return Put(op.key, codec.fields_from_raw(op.entry or {}))
-    if op.op == "delete":
-        return Delete(op.key)
-    return _aside_operation(op)
-
-
-def _aside_operation(op: _Op) -> Operation:
-    if op.op == "post":
-        return Post(op.key, op.at, codec.compact(bytes(op.message)), op.id, op.term)
-    if op.op == "take":
-        return Take(op.key, tuple(op.messages), op.holder)
-    if op.op == "ack":
-        return Ack(op.key, tuple(op.messages))
-    if op.op == "lease":
-        if op.token is None and op.holder is None:
-            raise DamagedLine("a lease without holder and token")
-        return LeaseChange(op.key, op.token, op.holder, op.owner, op.at)
-    # Skipping what we do not know would give wrong entries without a word.
-    raise FormatTooNew(
-        f"the journal has operation {op.op!r}; use a newer sessiondir",
-        path="journal",
-        found=op.op,
-        supported="put, patch, delete, lease, post, take, ack",
-    )
 
 
 def _seal(body: bytes) -> bytes:
@@ -211,7 +126,7 @@ def _is_sound(data: bytes) -> bool:
     return data[-_TAIL:] == b',"crc":"%08x"}\n' % zlib.crc32(body)
 
 
-def _parse(data: bytes) -> _Line:
+def _parse(data: bytes) -> LineForm:
     if not _is_sound(data):
         raise DamagedLine("check sum does not match")
     try:
@@ -221,7 +136,7 @@ def _parse(data: bytes) -> _Line:
         return _parse_tolerantly(data, exc)
 
 
-def _parse_tolerantly(data: bytes, cause: Exception) -> _Line:
+def _parse_tolerantly(data: bytes, cause: Exception) -> LineForm:
     # Lone surrogates: only the standard library reads them.
     try:
         value = codec.decode(data)
@@ -231,7 +146,7 @@ def _parse_tolerantly(data: bytes, cause: Exception) -> _Line:
                     op[member] = {name: msgspec.Raw(codec.encode(item)) for name, item in op[member].items()}
             if "message" in op:
                 op["message"] = msgspec.Raw(codec.encode(op["message"]))
-        return msgspec.convert(value, _Line)
+        return msgspec.convert(value, LineForm)
     except (ValueError, TypeError, AttributeError) as exc:
         raise DamagedLine(f"not a journal line ({cause})") from exc
 

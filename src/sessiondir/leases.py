@@ -19,7 +19,7 @@ from sessiondir.commit import Committed
 from sessiondir.core import Core
 from sessiondir.deciding import Documents, commit_decided
 from sessiondir.errors import InvalidOption, LeaseHeld, LeaseLost
-from sessiondir.model import Operation
+from sessiondir.operations import Operation
 from sessiondir.terms import Moment
 
 _log = logging.getLogger("sessiondir")

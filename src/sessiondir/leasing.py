@@ -9,9 +9,9 @@ from typing import Self
 
 from sessiondir import deciding, leases, terms
 from sessiondir.commit import Committed
+from sessiondir.document import Document
 from sessiondir.errors import LeaseHeld, StoreError, translated
 from sessiondir.leases import LeaseInfo, held_error, lease_info
-from sessiondir.model import Document
 from sessiondir.reading import StoreReader
 from sessiondir.watch import POLL_S, Quiet
 

@@ -26,6 +26,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from sessiondir import codec, layout
+from sessiondir.document import Document
 from sessiondir.errors import CorruptFile, storage_error
 from sessiondir.fs import FileSystem
 from sessiondir.legacyparse import (
@@ -36,7 +37,7 @@ from sessiondir.legacyparse import (
     json_of_json5,
     shown,
 )
-from sessiondir.model import Document, Limits
+from sessiondir.model import Limits
 
 Signature = tuple[int, int, int, int]
 """Device, inode, size in bytes and modification time in nanoseconds: another one, another content."""

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from sessiondir import codec, jsjson, json5, layout
+from sessiondir.document import Document, put_document
 from sessiondir.errors import InvalidKey
 from sessiondir.members import MemberTooLong, split_members
-from sessiondir.model import Document, Limits, put_document
+from sessiondir.model import Limits
 
 OLD_NAMES: Final = (("channel", "provider"), ("lastChannel", "lastProvider"), ("groupChannel", "room"))
 """Fields that old releases called otherwise: today's name, and theirs."""

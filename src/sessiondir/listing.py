@@ -11,8 +11,9 @@ from typing import Any, Literal
 
 from sessiondir import codec
 from sessiondir.core import Core
+from sessiondir.document import Document
 from sessiondir.errors import CorruptFile, InvalidOption, UnreadableFile
-from sessiondir.model import Document, Page, SessionInfo
+from sessiondir.model import Page, SessionInfo
 from sessiondir.snapshot import take_snapshot
 
 _log = logging.getLogger("sessiondir")

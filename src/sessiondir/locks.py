@@ -23,8 +23,6 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Protocol
 
-import msgspec
-
 from sessiondir.clock import Clock
 from sessiondir.errors import LockTimeout, ReentrantUpdate, StoreError, storage_error
 from sessiondir.layout import KeyRef
@@ -63,12 +61,15 @@ def reentrant(key: str, holder: str = "this very thread") -> ReentrantUpdate:
     )
 
 
-class Claim(msgspec.Struct, eq=False):
+class Claim:
     """One call's claim to one session: its owner, since when it waits or holds, and the gate it waits at."""
 
-    owner: object
-    since_s: float
-    gate: Gate | None = None
+    __slots__ = ("gate", "owner", "since_s")
+
+    def __init__(self, owner: object, since_s: float, gate: Gate | None = None) -> None:
+        self.owner = owner
+        self.since_s = since_s
+        self.gate = gate
 
 
 class KeyLocks:

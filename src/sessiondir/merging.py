@@ -31,7 +31,8 @@ from sessiondir.errors import ChangesUnavailable, CorruptFile, MigrationError
 from sessiondir.legacy import ANY_SIZE, LegacyFile, index_legacy
 from sessiondir.legacyentries import LegacyEntries
 from sessiondir.legacyparse import Located, shown
-from sessiondir.model import Limits, Operation, Put
+from sessiondir.model import Limits
+from sessiondir.operations import Operation, Put
 from sessiondir.place import Place
 from sessiondir.registry import borrowed_core
 from sessiondir.watch import ChangeReader

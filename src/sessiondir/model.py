@@ -7,11 +7,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-import msgspec
-
-from sessiondir import codec, steps
-from sessiondir.aside import Ack, Aside, AsideOperation, LeaseChange, Post, Take, apply_aside
-
 Entry = dict[str, Any]
 """A session's JSON object: ``{"sessionId": str, "updatedAt": epoch ms, ...}``."""
 
@@ -21,9 +16,6 @@ ChangeKind = Literal["put", "patch", "delete", "lease", "post", "take", "ack"]
 
 HIGHEST_VERSION: Final = 10**17
 """No store gets there by committing; a file that says more would make the store's next version unusable."""
-
-_PARSE_BYTES = 400
-"""Arrays and objects above this size, unless large, are kept parsed once somebody asked for them."""
 
 
 class Unset(enum.Enum):
@@ -36,168 +28,6 @@ class Unset(enum.Enum):
 
 
 UNSET: Final = Unset.UNSET
-
-
-class Document(msgspec.Struct, eq=False):
-    """One session as stored: key, version, entry, and what stands beside it. Never changed once made.
-
-    ``fields`` maps a field name to its value; arrays and objects are kept as their compact
-    JSON (``bytes``), so that a copy shares every immutable value and an unchanged field is
-    recognised by comparing bytes. ``None`` means that there is no such session.
-    ``weight`` is roughly the memory it takes, in bytes.
-    ``extra`` holds the members of a session file that this version does not know.
-    """
-
-    key: str
-    version: int
-    fields: codec.Fields | None
-    weight: int
-    extra: codec.Fields | None = None
-    nested: tuple[str, ...] | None = None
-    """Names of the fields that hold arrays and objects, once somebody asked for the entry."""
-    aside: Aside | None = None
-    """Lease and inbox; ``version`` is the entry's and does not move with them."""
-    parsed: dict[str, Any] | None = None
-    """Large arrays and objects as Python values, filled on demand and never handed out."""
-    recent: bool = True
-    """Used since the cache last looked."""
-
-    @property
-    def latest(self) -> int:
-        """Version of the last commit that changed anything of this session; replay goes by it."""
-        return self.version if self.aside is None else max(self.version, self.aside.version)
-
-    @property
-    def is_worth_a_file(self) -> bool:
-        """Whether there is anything to keep: an entry, a lease, messages."""
-        return self.fields is not None or (self.aside is not None and not self.aside.is_empty)
-
-    @property
-    def size(self) -> int:
-        """Bytes of the entry as compact JSON; O(entry)."""
-        return codec.encoded_size(self.fields) if self.fields is not None else 0
-
-    def entry(self) -> Entry | None:
-        """The caller's own copy of the entry; O(its arrays and objects)."""
-        fields = self.fields
-        if fields is None:
-            return None
-        nested = self.nested
-        if nested is None:
-            nested = self.nested = tuple(name for name, value in fields.items() if type(value) is bytes)
-        entry = fields.copy()
-        for name in nested:
-            value = entry[name]
-            entry[name] = self._copy(name, value) if len(value) > _PARSE_BYTES else codec.decode(value)
-        return entry
-
-    def _copy(self, name: str, value: bytes) -> Any:
-        if len(value) > steps.LARGE_BYTES:
-            # Kept parsed, its thousands of objects would make every garbage collection longer.
-            return codec.decode_in_steps(value)
-        # Copying a parsed value takes half the time of parsing it: its strings are shared.
-        parsed = self.parsed
-        if parsed is None:
-            parsed = self.parsed = {}
-        if name not in parsed:
-            parsed[name] = codec.decode(value)
-        return msgspec.to_builtins(parsed[name])
-
-    def updated_at(self) -> int | float | None:
-        """``updatedAt`` in epoch milliseconds, if it is a number."""
-        value = self.fields.get("updatedAt") if self.fields is not None else None
-        return value if type(value) in (int, float) else None
-
-
-def put_document(
-    key: str,
-    version: int,
-    fields: codec.Fields,
-    extra: codec.Fields | None = None,
-    aside: Aside | None = None,
-) -> Document:
-    """A document whose whole entry is ``fields``."""
-    weight = codec.fields_weight(fields)
-    if aside is None:
-        return Document(key, version, fields, weight, extra)
-    return Document(key, version, fields, weight + aside.weight, extra, aside=aside)
-
-
-def missing_document(key: str, version: int = 0, aside: Aside | None = None) -> Document:
-    """The document of a session that does not exist, or was deleted by commit ``version``."""
-    return Document(key, version, None, aside.weight if aside is not None else 0, aside=aside)
-
-
-def beside(doc: Document, aside: Aside) -> Document:
-    """``doc`` with another lease or inbox; its entry and version stay."""
-    weight = doc.weight + aside.weight - (doc.aside.weight if doc.aside is not None else 0)
-    return Document(doc.key, doc.version, doc.fields, weight, doc.extra, doc.nested, aside, doc.parsed, doc.recent)
-
-
-def patch_document(doc: Document, version: int, set_: codec.Fields, unset: tuple[str, ...]) -> Document:
-    """``doc`` with some fields set and some removed; new fields go last."""
-    fields = doc.fields.copy() if doc.fields is not None else {}
-    weight = doc.weight
-    nested = doc.nested
-    for name, value in set_.items():
-        old = fields.get(name, UNSET)
-        fields[name] = value
-        if type(value) is type(old) is int:
-            continue  # the most frequent change of all, which changes nothing below
-        if old is UNSET:
-            weight += codec.weight(value) + len(name)
-        else:
-            weight += codec.weight(value) - codec.weight(old)
-        if type(old) is bytes or type(value) is bytes:
-            nested = None
-    for name in unset:
-        if name in fields:
-            weight -= len(name) + codec.weight(fields.pop(name))
-            nested = None
-    patched = Document(doc.key, version, fields, weight, doc.extra, nested, doc.aside)
-    if doc.parsed:
-        patched.parsed = {
-            name: value for name, value in doc.parsed.items() if name not in set_ and name not in unset
-        }
-    return patched
-
-
-class Put(msgspec.Struct, frozen=True):
-    """Store a whole entry."""
-
-    key: str
-    fields: codec.Fields
-
-
-class Patch(msgspec.Struct, frozen=True):
-    """Set and remove top-level fields of an entry; ``base`` is the entry version it was computed from."""
-
-    key: str
-    set: codec.Fields
-    unset: tuple[str, ...] = ()
-    base: int | None = None
-
-
-class Delete(msgspec.Struct, frozen=True):
-    """Remove a session."""
-
-    key: str
-
-
-Operation = Put | Patch | Delete | AsideOperation
-
-
-def apply_operation(doc: Document, op: Operation, version: int) -> Document:
-    """The document after ``op`` of commit ``version``."""
-    if type(op) is Patch:
-        return patch_document(doc, version, op.set, op.unset)
-    if type(op) is Put:
-        return put_document(doc.key, version, op.fields, doc.extra, doc.aside)
-    if type(op) is Delete:
-        aside = doc.aside.without_entry(version) if doc.aside is not None else None
-        return missing_document(doc.key, version, aside)
-    assert isinstance(op, (LeaseChange, Post, Take, Ack))
-    return beside(doc, apply_aside(doc.aside, op, version))
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator, Mapping
 
 from sessiondir import layout
 from sessiondir.core import Core
+from sessiondir.document import Document
 from sessiondir.errors import CorruptFile, StoreError, UnreadableFile
-from sessiondir.model import Document, Entry
+from sessiondir.model import Entry
 from sessiondir.view import View
 
 _log = logging.getLogger("sessiondir")

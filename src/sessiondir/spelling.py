@@ -12,7 +12,8 @@ from sessiondir.commit import Moved
 from sessiondir.core import Core
 from sessiondir.errors import CorruptFile, InvalidKey
 from sessiondir.legacyparse import shown
-from sessiondir.model import Delete, Limits, Operation, Put
+from sessiondir.model import Limits
+from sessiondir.operations import Delete, Operation, Put
 from sessiondir.place import Place
 from sessiondir.registry import borrowed_core
 from sessiondir.snapshot import all_keys

@@ -16,13 +16,14 @@ from dataclasses import replace
 
 from sessiondir import journal
 from sessiondir.directory import StoreDirectory
+from sessiondir.document import Document, missing_document
 from sessiondir.entries import SessionFiles, ignores_case
 from sessiondir.errors import LockTimeout, MigrationError
 from sessiondir.journal import Header
 from sessiondir.legacy import LegacyFile
 from sessiondir.legacyentries import LegacyEntries
 from sessiondir.lockfile import LockFile, take_flock
-from sessiondir.model import Document, Limits, missing_document
+from sessiondir.model import Limits
 from sessiondir.opening import new_store_id
 from sessiondir.place import Place
 from sessiondir.state import State, write_state

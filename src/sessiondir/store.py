@@ -8,28 +8,23 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, TypeVar, overload
 
-from sessiondir.changes import Compute, deleting, patching, putting, updated
+from sessiondir.changes import Compute, check_entry, conflict, deleting, patching, putting, updating
 from sessiondir.commit import Moved
 from sessiondir.core import closed_error
+from sessiondir.document import Document, missing_document
 from sessiondir.errors import InvalidOption, LockTimeout, SessionNotFound
 from sessiondir.leases import Fence, fence_check, require_token
 from sessiondir.locks import HeldKeys, reentrant
 from sessiondir.messaging import StoreInbox
-from sessiondir.model import (
-    Document,
-    Durability,
-    Entry,
-    Operation,
-    missing_document,
-)
+from sessiondir.model import Durability, Entry
+from sessiondir.operations import Operation
 from sessiondir.snapshot import Snapshot
 from sessiondir.transaction import (
     StoreEdit,
     Transaction,
-    check_entry,
-    conflict,
 )
 from sessiondir.watch import require_same_sessions
+from sessiondir.writing import change
 
 T = TypeVar("T")
 Update = Callable[[Entry], Mapping[str, Any] | None]
@@ -125,15 +120,7 @@ class SessionStore(StoreInbox):
         raises is passed on, and nothing was changed. ``ReentrantUpdate`` if ``fn`` updates
         the session it was called for; else as ``put``.
         """
-
-        def compute(doc: Document) -> tuple[Operation | None, Entry | None]:
-            entry = doc.entry()
-            if entry is None:
-                if not create:
-                    return None, None
-                entry = {}
-            return updated(doc, fn(entry), self._limits)
-
+        compute = updating(fn, create, self._limits)
         return self._change(key, compute, timeout, durability, fence=fence)[1]
 
     def delete(
@@ -177,35 +164,17 @@ class SessionStore(StoreInbox):
             core = self._writing()
             try:
                 # Migration keeps the versions, so what was computed from the legacy file still holds.
-                committed = core.append((operation,), {name: doc.version}, timeout_s, level)
-                core.settle(committed, level, self._interval)
-                return committed.version, result
+                first = core.append((operation,), {name: doc.version}, timeout_s, level)
+                core.settle(first, level, self._interval)
+                return first.version, result
             except Moved:
                 pass  # someone else migrated it first and went on
         core = self._writing()
         verify = fence_check(core, fence) if fence is not None else None
-        ref = core.ref(key)
-        locks = core.keys
-        mine = locks.claim()
-        try:
-            try:
-                locks.acquire(ref, mine, timeout_s)
-                while True:
-                    doc = core.load_or_set_aside(ref.key) if replacing else core.view.load(ref.key)
-                    operation, result = compute(doc)
-                    if operation is None:
-                        return None, result
-                    expected = {ref.key: doc.version if doc.fields is not None else 0}
-                    try:
-                        committed = core.append((operation,), expected, timeout_s, level, verify)
-                        break
-                    except Moved:
-                        continue
-            finally:
-                locks.release(ref, mine)
-        except BaseException:
-            locks.release(ref, mine)  # the first time may have been interrupted
-            raise
+        load = core.load_or_set_aside if replacing else core.view.load
+        committed, result = change(core.keys, core.ref(key), load, compute, core.append, timeout_s, level, verify)
+        if committed is None:
+            return None, result
         core.settle(committed, level, self._interval)
         return committed.version, result
 

@@ -7,115 +7,13 @@ from types import TracebackType
 from typing import Any
 
 from sessiondir import codec
-from sessiondir.errors import ConflictError, EntryTooLarge, InvalidEntry, InvalidKey, StoreError, UnreadableFile
-from sessiondir.model import (
-    Delete,
-    Document,
-    Entry,
-    Limits,
-    Operation,
-    Patch,
-    Put,
-    missing_document,
-    patch_document,
-    put_document,
-)
+from sessiondir.changes import check_entry, invalid_entry, operation_for, version_of
+from sessiondir.document import Document, missing_document, put_document
+from sessiondir.errors import InvalidKey, StoreError, UnreadableFile
+from sessiondir.model import Entry, Limits
+from sessiondir.operations import Delete, Operation
 
 Loader = Callable[[str], Document]
-
-
-def check_entry(entry: object) -> Mapping[str, Any]:
-    """``entry`` if it is a mapping, else ``InvalidEntry``."""
-    if type(entry) is dict or isinstance(entry, Mapping):
-        return entry
-    raise InvalidEntry(
-        f"an entry is a JSON object (dict), not {type(entry).__name__}",
-        where="",
-        reason=f"{type(entry).__name__} instead of an object",
-    )
-
-
-def conflict(key: str, expected: int, actual: int) -> ConflictError:
-    """The error of a version that moved; 0 stands for "no such session"."""
-    found = f"at version {actual}" if actual else "missing"
-    wanted = f"version {expected}" if expected else "it to be missing"
-    return ConflictError(
-        f"session {key!r} is {found}, expected {wanted}; nothing was committed: read it again and retry",
-        session=key,
-        expected=expected,
-        actual=actual,
-    )
-
-
-def require_version(doc: Document, if_version: int | None) -> None:
-    """Raise ``ConflictError`` unless ``doc`` is at ``if_version`` (0: missing; None: any)."""
-    actual = version_of(doc)
-    if if_version is not None and if_version != actual:
-        raise conflict(doc.key, if_version, actual)
-
-
-def operation_for(doc: Document, entry: Mapping[str, Any], limits: Limits) -> Operation | None:
-    """The operation that turns ``doc`` into ``entry``; None if they are equal.
-
-    Raises ``InvalidEntry`` or ``EntryTooLarge``.
-    """
-    try:
-        if doc.fields is None:
-            put = Put(doc.key, codec.to_fields(entry))
-            _check_size(put_document(doc.key, 0, put.fields), limits)
-            return put
-        set_, unset = codec.difference(doc.fields, entry)
-    except codec.EncodeError as exc:
-        raise invalid_entry(doc.key, exc) from exc
-    if not set_ and not unset:
-        return None
-    return checked_patch(doc, set_, unset, limits)
-
-
-def invalid_entry(key: str, exc: codec.EncodeError) -> InvalidEntry:
-    """The error of a value that has no JSON form."""
-    return InvalidEntry(f"session {key!r}: {exc}; nothing was changed", where=exc.where, reason=exc.reason)
-
-
-def checked_patch(doc: Document, set_: codec.Fields, unset: tuple[str, ...], limits: Limits) -> Patch:
-    """A patch of ``doc`` that keeps it within the size limit, or ``EntryTooLarge``."""
-    added = 0
-    for value in set_.values():
-        if type(value) is str or type(value) is bytes:
-            added += len(value)
-    # A character takes at most six bytes of JSON: far below the limit there is nothing to measure.
-    if (doc.weight + added) * 6 + 100 * len(set_) > limits.entry_bytes:
-        _check_size(patch_document(doc, 0, set_, unset), limits)
-    return Patch(doc.key, set_, unset, doc.version)
-
-
-def _check_size(doc: Document, limits: Limits) -> None:
-    if doc.weight * 6 > limits.entry_bytes and (size := doc.size) > limits.entry_bytes:
-        raise EntryTooLarge(
-            f"the entry of session {doc.key!r} would have {size} bytes, the limit is {limits.entry_bytes}; "
-            "nothing was changed: keep large data outside the entry",
-            where="",
-            reason="too large",
-            size=size,
-            limit=limits.entry_bytes,
-        )
-
-
-def as_stored(entry: Mapping[str, Any], operation: Operation | None) -> Entry:
-    """``entry`` as reading it back gives it: what was written anew has plain types (tuples are lists).
-
-    ``entry`` itself if it is that already; it is the caller's own.
-    """
-    written = operation.fields if type(operation) is Put else operation.set if type(operation) is Patch else {}
-    stored: Entry | None = None
-    for name, value in written.items():
-        if type(value) is bytes or value is not entry[name]:
-            if stored is None:
-                stored = dict(entry)
-            stored[name] = codec.decode_in_steps(value) if type(value) is bytes else value
-    if stored is None:
-        return entry if type(entry) is dict else dict(entry)
-    return stored
 
 
 class TransactionMapping(MutableMapping[str, Entry]):
@@ -335,8 +233,3 @@ def _operations(
         elif doc.fields is not None:
             operations.append(Delete(key))
     return operations
-
-
-def version_of(doc: Document) -> int:
-    """The entry version; 0 if there is no such session."""
-    return doc.version if doc.fields is not None else 0

@@ -22,10 +22,11 @@ import msgspec
 from sessiondir import codec, durable, layout
 from sessiondir.clock import Clock
 from sessiondir.directory import StoreDirectory
+from sessiondir.document import Document, put_document
 from sessiondir.entries import encode_document, parse_document
 from sessiondir.errors import CorruptFile, LockTimeout
 from sessiondir.lockfile import take_flock
-from sessiondir.model import Document, Limits, put_document
+from sessiondir.model import Limits
 
 _NOTE = "removed"
 _NAME = re.compile(r"removed-([0-9]{1,16})-[0-9a-f]{16}\.json\Z", re.ASCII)

@@ -11,11 +11,12 @@ import logging
 import threading
 
 from sessiondir.clock import Clock
+from sessiondir.document import Document
 from sessiondir.errors import CorruptFile, MigrationError
 from sessiondir.fs import FileSystem
 from sessiondir.legacy import LegacyFile, legacy_signature, read_legacy
 from sessiondir.listing import Order, info_of, page_of
-from sessiondir.model import Document, Limits, Page
+from sessiondir.model import Limits, Page
 from sessiondir.snapshot import Snapshot
 
 # What is in use has to be readable, so the limits are those of migration alone.

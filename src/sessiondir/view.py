@@ -13,10 +13,12 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 
 from sessiondir.cache import Listener
+from sessiondir.commitline import DamagedLine, Line
+from sessiondir.document import Document, apply_operation, missing_document
 from sessiondir.errors import CorruptFile, StoreError, translated
 from sessiondir.follower import JournalFollower, Position
-from sessiondir.journal import DamagedLine, Header, Line, key_text
-from sessiondir.model import Delete, Document, Operation, Put, apply_operation, missing_document
+from sessiondir.journal import Header, key_text
+from sessiondir.operations import Delete, Operation, Put
 
 _log = logging.getLogger("sessiondir")
 _LITTLE_BYTES = 1 << 16
@@ -85,21 +87,31 @@ class View(JournalFollower):
                 doc = self._cached(key)
                 if doc is not None:
                     return doc
-                moment = (self.journal, self.epoch, self._levels)
+                moment = self._moment()
             stored, problem = self._read_stored(key)
             with self.mutex:
-                if (self.journal, self.epoch, self._levels) != moment:
-                    # Operations that this reading of the file lacks may have been given up since.
-                    continue
-                doc = self._cached(key)
-                if doc is None:
-                    doc = self._replay(key, stored, problem)
-                    if self._skipped and self._has_news():
-                        continue  # it was deleted while we read, and levelled before we could know
-                    self._note_lost(key)
-                    if keep:
-                        self._keep(doc)
-                return doc
+                current = self._take_in(key, stored, problem, keep) if self._moment() == moment else None
+            # Else operations that this reading of the file lacks may have been given up since.
+            if current is not None:
+                return current
+
+    def _take_in(
+        self, key: str, stored: Document | None, problem: StoreError | None, keep: bool
+    ) -> Document | None:
+        """The document of a session file read just now; None if that was too late. Mutex held."""
+        doc = self._cached(key)
+        if doc is None:
+            doc = self._replay(key, stored, problem)
+            if self._skipped and self._has_news():
+                return None  # it was deleted while we read, and levelled before we could know
+            self._note_lost(key)
+            if keep:
+                self._keep(doc)
+        return doc
+
+    def _moment(self) -> tuple[object, int, int]:
+        """What changes when operations are given up."""
+        return self.journal, self.epoch, self._levels
 
     def load_locked(self, key: str) -> Document:
         """As ``load``, with the mutex held, after ``catch_up``; for a writer, which holds the commit lock."""

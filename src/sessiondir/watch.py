@@ -8,10 +8,12 @@ from sessiondir import journal
 from sessiondir.aside import Ack, LeaseChange, Post
 from sessiondir.clock import Clock
 from sessiondir.commit import Moved
+from sessiondir.commitline import DamagedLine, Line
 from sessiondir.core import Core
 from sessiondir.errors import ChangesUnavailable, StoreNotFound, translated
-from sessiondir.journal import PEEK_BYTES, DamagedLine, JournalFile, Line
-from sessiondir.model import Change, ChangeKind, Delete, Patch, Put
+from sessiondir.journal import PEEK_BYTES, JournalFile
+from sessiondir.model import Change, ChangeKind
+from sessiondir.operations import Delete, Patch, Put
 
 POLL_S = 0.02
 """How often a watcher looks: one system call each time, so fifty calls a second."""

@@ -9,7 +9,7 @@ from support.factories import Opener
 from support.seed import generator
 
 from sessiondir import InvalidOption, UnreadableFile
-from sessiondir.model import Document
+from sessiondir.document import Document
 from sessiondir.view import View
 
 

@@ -18,7 +18,7 @@ from support.files import read_layout1, session_name
 from support.seams import FixedClock
 
 from sessiondir import UNSET, journal, opening
-from sessiondir.model import Delete, Patch, Put
+from sessiondir.operations import Delete, Patch, Put
 from sessiondir.state import State
 
 GOLDEN = Path(__file__).parent / "golden" / "sessions.d"

@@ -17,10 +17,10 @@ from typing import Any, NoReturn
 from sessiondir import codec, journal, json5, layout, trash
 from sessiondir.aside import encode_aside, parse_aside
 from sessiondir.clock import SYSTEM_CLOCK
+from sessiondir.commitline import DamagedLine
 from sessiondir.entries import encode_document, parse_document
 from sessiondir.errors import CorruptFile, FormatTooNew, InvalidKey, InvalidOption
 from sessiondir.fs import FileSystem
-from sessiondir.journal import DamagedLine
 from sessiondir.legacy import index_legacy, read_legacy
 from sessiondir.legacylock import LegacyLock
 from sessiondir.legacyparse import json_of_json5

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sessiondir.codec import to_fields
+from sessiondir.document import put_document
 from sessiondir.fs import SYSTEM_FS
 from sessiondir.maintenance.disk import DiskSurvey
 from sessiondir.maintenance.ground import Ground
@@ -17,7 +18,6 @@ from sessiondir.maintenance.plan import Plan
 from sessiondir.maintenance.planning import Circumstances, Planner
 from sessiondir.maintenance.policy import Policy
 from sessiondir.maintenance.rules import FUTURE_MS, IDLE_MS, doubt_about_time
-from sessiondir.model import put_document
 
 from .oracle import expected
 from .stores import DAY, HOUR, NOW, Today

@@ -13,8 +13,9 @@ from support.seed import SEED
 from support.strategies import QUICK, any_text, entries, keys, values
 
 from sessiondir import CorruptFile, FormatTooNew, StoreError, codec, journal, layout
+from sessiondir.commitline import DamagedLine
 from sessiondir.entries import encode_document, parse_document
-from sessiondir.journal import DamagedLine
+from sessiondir.operations import Delete, Patch, Put
 from sessiondir.state import parse_state
 
 names = st.sampled_from(
@@ -121,8 +122,6 @@ def test_commits_read_back_and_changed_bytes_are_noticed(
     pairs: list[tuple[str, dict[str, Any]]], version: int, data: st.DataObject
 ) -> None:
     """A commit of random operations reads back, and any changed byte makes the line damaged."""
-    from sessiondir.model import Delete, Patch, Put
-
     operations: list[Any] = []
     for key, entry in pairs:
         fields = codec.to_fields(entry)

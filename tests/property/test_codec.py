@@ -11,8 +11,8 @@ from support.seed import SEED
 from support.strategies import QUICK, any_text, entries, scalars, values
 
 from sessiondir import Limits, codec
-from sessiondir.model import apply_operation, patch_document, put_document
-from sessiondir.transaction import operation_for
+from sessiondir.changes import operation_for
+from sessiondir.document import apply_operation, patch_document, put_document
 
 
 def exactly(value: Any) -> str:

@@ -13,7 +13,7 @@ from harness.watched import QuickFs
 from sessiondir import SessionStore
 from sessiondir.journal import encode_commit, encode_operations
 from sessiondir.layout import session_file_names
-from sessiondir.model import Patch
+from sessiondir.operations import Patch
 
 
 def test_g3_patches_of_before_a_deletion_are_not_news(store_path: str, caplog: pytest.LogCaptureFixture) -> None:

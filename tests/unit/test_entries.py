@@ -13,8 +13,8 @@ from support.places import Place
 from support.seams import RuledFileSystem
 
 from sessiondir import CorruptFile, codec, layout
+from sessiondir.document import Document, patch_document, put_document
 from sessiondir.entries import SessionFiles, encode_document, ignores_case, parse_document
-from sessiondir.model import Document, patch_document, put_document
 
 LONG = "long " * 40
 

@@ -14,9 +14,10 @@ from support.places import Place
 from support.seams import RuledFileSystem
 
 from sessiondir import CorruptFile, FormatTooNew, codec, journal
+from sessiondir.commitline import DamagedLine
 from sessiondir.fs import SYSTEM_FS
-from sessiondir.journal import DamagedLine, Header, JournalFile
-from sessiondir.model import Delete, Patch, Put
+from sessiondir.journal import Header, JournalFile
+from sessiondir.operations import Delete, Patch, Put
 
 HEADER = Header("6f9a", 7, 41, "exact")
 OPS = [

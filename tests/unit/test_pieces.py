@@ -9,8 +9,8 @@ import pytest
 from support.seed import SEED
 
 from sessiondir import codec, pieces, steps
+from sessiondir.document import put_document
 from sessiondir.entries import document_parts, encode_document, parse_document
-from sessiondir.model import put_document
 
 
 def value(rng: random.Random, depth: int) -> Any:

@@ -20,7 +20,8 @@ from sessiondir.commit import SHORTEST_WAIT_S, Committed, Verify
 from sessiondir.core import Core
 from sessiondir.errors import LockTimeout
 from sessiondir.lockfile import Backoff
-from sessiondir.model import Durability, Operation
+from sessiondir.model import Durability
+from sessiondir.operations import Operation
 
 T = TypeVar("T")
 _PATIENCE_S = 0.005

@@ -11,8 +11,10 @@ from sessiondir.aio.commit import TaskCommitter
 from sessiondir.aio.workers import Workers
 from sessiondir.clock import SYSTEM_CLOCK, Clock
 from sessiondir.core import Core, closed_error
+from sessiondir.document import Document
 from sessiondir.fs import SYSTEM_FS, FileSystem
-from sessiondir.model import Delete, Document, Durability, KeyRule, Limits, Operation, Put
+from sessiondir.model import Durability, KeyRule, Limits
+from sessiondir.operations import Delete, Operation, Put
 from sessiondir.store import SessionStore
 
 H = TypeVar("H", bound="AsyncStoreHandle")

@@ -7,9 +7,10 @@ from collections.abc import AsyncIterator
 
 from sessiondir.aio.handle import AsyncStoreHandle, is_light
 from sessiondir.aio.watch import AsyncWatch
+from sessiondir.document import Document, missing_document
 from sessiondir.errors import InvalidKey, SessionNotFound
 from sessiondir.listing import Order
-from sessiondir.model import Change, Document, Entry, Finding, Page, StoreInfo, missing_document
+from sessiondir.model import Change, Entry, Finding, Page, StoreInfo
 from sessiondir.snapshot import Snapshot
 
 

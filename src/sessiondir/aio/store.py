@@ -13,17 +13,19 @@ from sessiondir.aio.keys import HeldSession, hold, this_task
 from sessiondir.aio.messaging import AsyncStoreInbox
 from sessiondir.aio.transaction import AsyncEdit, AsyncTransaction, Difference
 from sessiondir.aio.workers import Workers
-from sessiondir.changes import Compute, deleting, patching, putting, updated
+from sessiondir.changes import Compute, check_entry, conflict, deleting, patching, putting, updated
 from sessiondir.commit import Moved
 from sessiondir.core import Core
+from sessiondir.document import Document, missing_document
 from sessiondir.errors import ConflictError, InvalidOption
 from sessiondir.leases import Fence, fence_check, require_token
 from sessiondir.lockfile import Backoff
 from sessiondir.locks import reentrant
-from sessiondir.model import Document, Durability, Entry, Operation, missing_document
+from sessiondir.model import Durability, Entry
+from sessiondir.operations import Operation
 from sessiondir.snapshot import Snapshot
 from sessiondir.store import EDIT_TRIES, SessionStore, levelling_timeout
-from sessiondir.transaction import StoreEdit, check_entry, conflict
+from sessiondir.transaction import StoreEdit
 from sessiondir.watch import require_same_sessions
 
 T = TypeVar("T")

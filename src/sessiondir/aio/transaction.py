@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
 
-from sessiondir.model import Document, Limits, Operation
+from sessiondir.document import Document
+from sessiondir.model import Limits
+from sessiondir.operations import Operation
 from sessiondir.snapshot import Snapshot
 from sessiondir.transaction import StoreEdit, TransactionMapping
 

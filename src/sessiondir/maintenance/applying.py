@@ -21,6 +21,7 @@ from typing import Final
 
 from sessiondir import durable, trash
 from sessiondir.directory import StoreDirectory
+from sessiondir.document import Document
 from sessiondir.errors import (
     LockTimeout,
     NotFoundError,
@@ -32,7 +33,6 @@ from sessiondir.layout import store_path
 from sessiondir.maintenance.ground import Ground, delete_unless, document_of, lease_holder, renew_journal
 from sessiondir.maintenance.index import Index, Steps
 from sessiondir.maintenance.plan import ONLY_WARNING, Outcome, Plan, PlannedFile, PlannedSession, Report
-from sessiondir.model import Document
 from sessiondir.place import Place
 from sessiondir.store import SessionStore
 from sessiondir.transcripts.folder import TranscriptFolder

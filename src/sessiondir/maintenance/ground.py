@@ -10,10 +10,11 @@ from sessiondir import deciding, trash
 from sessiondir.clock import Clock
 from sessiondir.core import Core
 from sessiondir.directory import StoreDirectory
+from sessiondir.document import Document
 from sessiondir.errors import ChangesUnavailable, CorruptFile, LeaseHeld
 from sessiondir.fs import FileSystem
 from sessiondir.leases import LeaseInfo, lease_info
-from sessiondir.model import Delete, Document, Operation
+from sessiondir.operations import Delete, Operation
 from sessiondir.state import read_state
 from sessiondir.store import SessionStore
 

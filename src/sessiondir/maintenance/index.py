@@ -14,10 +14,11 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from sessiondir import journal, layout
+from sessiondir.commitline import DamagedLine
 from sessiondir.core import Core
+from sessiondir.document import Document
 from sessiondir.errors import CorruptFile, StoreError, UnreadableFile
-from sessiondir.journal import PEEK_BYTES, DamagedLine, JournalFile
-from sessiondir.model import Document
+from sessiondir.journal import PEEK_BYTES, JournalFile
 
 Steps = Iterator[None]
 """Work in small pieces; each ``next`` does one."""

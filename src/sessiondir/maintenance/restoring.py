@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from sessiondir import trash
 from sessiondir.directory import StoreDirectory
+from sessiondir.document import Document
 from sessiondir.errors import (
     ConflictError,
     CorruptFile,
@@ -29,7 +30,6 @@ from sessiondir.maintenance.ground import (
     require_unleased,
 )
 from sessiondir.maintenance.running import require_store
-from sessiondir.model import Document
 from sessiondir.store import SessionStore
 from sessiondir.transcripts.folder import TranscriptFolder
 from sessiondir.trash import Note, TrashItem

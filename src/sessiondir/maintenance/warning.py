@@ -16,7 +16,7 @@ from sessiondir.maintenance.plan import Action, Plan
 from sessiondir.maintenance.policy import Policy
 from sessiondir.maintenance.rules import Rules, cap_reason
 from sessiondir.maintenance.telling import Notice, Teller
-from sessiondir.model import Operation
+from sessiondir.operations import Operation
 from sessiondir.view import View
 
 _log = logging.getLogger("sessiondir")

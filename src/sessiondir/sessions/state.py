@@ -12,12 +12,13 @@ from typing import Any
 
 from sessiondir import codec, jsjson, layout
 from sessiondir.clock import SYSTEM_CLOCK, Clock
+from sessiondir.document import Document
 from sessiondir.errors import CorruptFile, StoreError, StoreNotFound, UnreadableFile
 from sessiondir.fs import SYSTEM_FS, FileSystem
 from sessiondir.json5 import decode as decode_json5
 from sessiondir.legacy import read_legacy_bytes
 from sessiondir.legacyparse import rename_old_fields
-from sessiondir.model import Document, Limits
+from sessiondir.model import Limits
 from sessiondir.snapshot import Snapshot
 from sessiondir.store import SessionStore
 from sessiondir.unmigrated import Unmigrated
