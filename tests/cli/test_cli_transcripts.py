@@ -214,6 +214,22 @@ def test_usage_on_a_terminal_has_bars(store_path: str, folder: Path) -> None:
     assert "#" * 24 in plain
 
 
+def test_usage_on_a_narrow_terminal(store_path: str, folder: Path) -> None:
+    """The bars get shorter and go; nothing is folded, and no number is cut so that it looks like another."""
+    for width, bars in ((75, [4, 16, 8]), (60, [0, 0, 0]), (40, [0, 0, 0])):
+        shown = on_terminal(
+            command("usage", "--store", store_path), NO_COLOR="1", PYTHONIOENCODING="utf-8", COLUMNS=str(width)
+        )
+        rows = shown.splitlines()[-4:-1]  # between the titles and the total
+        assert all(len(row.rstrip()) <= width for row in rows)
+        if width > 50:
+            assert [row.split()[0] for row in rows] == ["2026-03-01", "2026-03-02", "2026-03-03"]
+            assert [row.count("█") for row in rows] == bars
+            assert [row.split()[6] for row in rows] == ["$0.25", "$1.00", "$0.50"]
+        else:
+            assert all("…" in row for row in rows)
+
+
 def test_names_that_a_spreadsheet_would_run(run: Run, store_path: str, folder: Path) -> None:
     """CSV cells that look like formulas are marked as text."""
     from sessiondir import SessionStore

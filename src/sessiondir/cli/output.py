@@ -174,20 +174,22 @@ def age_text(at_ms: float | None, now_ms: float) -> str:
 class Column:
     """A column of a table.
 
-    ``kind`` says what the values are: text, a plain number, bytes, or epoch milliseconds.
+    ``kind`` says what the values are: text, a plain number, bytes, US dollars, or epoch milliseconds.
     ``gives_way``: on a narrow terminal this one is cut before others are folded.
     """
 
     title: str
-    kind: Literal["text", "number", "size", "time"] = "text"
+    kind: Literal["text", "number", "size", "cost", "time"] = "text"
     gives_way: bool = False
 
 
 _ON_TERMINAL: Final[dict[str, Callable[[Any], str]]] = {
     "number": lambda value: f"{value:,}",
     "size": size_text,
+    "cost": lambda value: f"${value:,.2f}",
     "time": time_text,
 }
+_PIPED: Final[dict[str, Callable[[Any], str]]] = {"cost": lambda value: f"{value:.6f}", "time": time_text}
 
 
 def _cell(column: Column, value: Any, *, terminal: bool) -> str:
@@ -195,9 +197,19 @@ def _cell(column: Column, value: Any, *, terminal: bool) -> str:
         return ""
     if column.kind == "text":
         return clean(str(value))
-    if terminal:
-        return _ON_TERMINAL[column.kind](value)
-    return time_text(value) if column.kind == "time" else str(value)
+    return (_ON_TERMINAL if terminal else _PIPED).get(column.kind, str)(value)
+
+
+def room_beside(columns: Sequence[Column], rows: Sequence[Sequence[Any]], at_least: int) -> int:
+    """Characters that a terminal has left beside a table, if what gives way keeps ``at_least``."""
+    from rich.cells import cell_len
+
+    taken = 0
+    for number, column in enumerate(columns):
+        cells = (cell_len(_cell(column, row[number], terminal=True)) for row in rows)
+        widest = max(len(column.title), *cells)
+        taken += _GAP + (min(widest, at_least) if column.gives_way else widest)
+    return console().width - taken
 
 
 def print_table(columns: Sequence[Column], rows: Iterable[Sequence[Any]]) -> None:
@@ -227,8 +239,9 @@ def _draw(columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> None:
         others = sum(widths[:number] + widths[number + 1 :])
         table.add_column(
             column.title,
-            justify="right" if column.kind in ("number", "size") else "left",
-            overflow="ellipsis" if column.gives_way else "fold",
+            justify="right" if column.kind in ("number", "size", "cost") else "left",
+            # Half a number must not pass for a whole one.
+            overflow="ellipsis" if column.gives_way or column.kind != "text" else "fold",
             no_wrap=column.gives_way or column.kind != "text",
             max_width=max(room - others, len(column.title)) if column.gives_way else None,
         )

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from sessiondir.transcripts import Summary, Totals
 
 _BAR_CELLS = 24
+_FEWEST_BAR_CELLS = 5
+_NAME_CELLS = 20
+"""How much of a session's name stays before the bars get shorter."""
 _BY = ("day", "model", "session")
 _FIELDS = ("answers", "input", "output", "cacheRead", "cacheWrite", "totalTokens", "cost")
 
@@ -105,23 +108,22 @@ def _print(by: str, rows: dict[str, Totals], total: Totals) -> None:
     columns = [
         Column(by.upper(), gives_way=by == "session"),
         *(Column(title, "number") for title in ("ANSWERS", "INPUT", "OUTPUT", "CACHED", "TOKENS")),
-        Column("COST"),
+        Column("COST", "cost"),
     ]
     terminal = output.on_terminal()
-    by_cost = any(one.cost > 0 for one in rows.values())
-    most = max((one.cost if by_cost else one.total_tokens) for one in rows.values())
-    lines = []
-    for name, one in [*rows.items(), *([("total", total)] if total.answers and terminal else [])]:
-        line: list[Any] = [
-            name or "(unknown)",
-            one.answers,
-            one.input,
-            one.output,
-            one.cache_read + one.cache_write,
-        ]
-        line += [one.total_tokens, f"${one.cost:,.2f}" if terminal else f"{one.cost:.6f}"]
-        if terminal:
-            amount = one.cost if by_cost else one.total_tokens
-            line.append("" if one is total else output.bar(amount / most if most else 0.0, _BAR_CELLS))
-        lines.append(line)
-    output.print_table([*columns, *([Column("")] if terminal else [])], lines)
+    shown = [*rows.items(), *([("total", total)] if total.answers and terminal else [])]
+    lines = [_line(name, one) for name, one in shown]
+    cells = min(output.room_beside(columns, lines, _NAME_CELLS), _BAR_CELLS) if terminal else 0
+    if cells >= _FEWEST_BAR_CELLS:
+        by_cost = any(one.cost > 0 for one in rows.values())
+        amounts = [one.cost if by_cost else one.total_tokens for one in rows.values()]
+        most = max(amounts)
+        columns.append(Column(""))
+        bars = [output.bar(amount / most if most else 0.0, cells) for amount in amounts]
+        lines = [[*line, text] for line, text in zip(lines, [*bars, ""], strict=False)]
+    output.print_table(columns, lines)
+
+
+def _line(name: str, one: Totals) -> list[Any]:
+    cached = one.cache_read + one.cache_write
+    return [name or "(unknown)", one.answers, one.input, one.output, cached, one.total_tokens, one.cost]
