@@ -35,8 +35,8 @@ ORDER = [
     # reading many, following, checking
     "snapshot", "listing", "watch", "check", "deciding", "leases", "inbox",
     # the legacy store
-    "legacyparse", "legacy", "recognition", "legacyentries", "legacylock", "place", "staging", "merging",
-    "spelling", "takeover", "unmigrated", "handback",
+    "signature", "legacyparse", "legacy", "recognition", "legacyentries", "legacylock", "place", "staging",
+    "merging", "spelling", "takeover", "unmigrated", "handback",
     # the face
     "transaction", "info", "handle", "reading", "leasing", "messaging", "store",
     # what people use
@@ -303,6 +303,25 @@ def test_importing_the_package_takes_nothing_of_the_command() -> None:
     assert "sessiondir.store" in loaded
     assert [name for name in loaded if name.split(".")[0] in ("click", "rich")] == []
     assert [name for name in loaded if name.startswith("sessiondir.cli")] == []
+
+
+def test_using_a_store_takes_nothing_of_the_legacy_format(store_path: str) -> None:
+    """Programs that start often, as sub-agents do, do not load what only a store to be migrated needs."""
+    told = run_python(
+        """
+        import json, sys
+        from sessiondir import SessionStore
+        for _ in range(2):
+            with SessionStore.open(sys.argv[1]) as store:
+                store.update("a", lambda entry: {"n": 1}, create=True)
+                store.post("a", "hello")
+        print(json.dumps(sorted(sys.modules)))
+        """,
+        store_path,
+    )
+    loaded = json.loads(told)
+    assert "sessiondir.messaging" in loaded
+    assert [name for name in loaded if "legacy" in name or name.endswith(("json5", "takeover", "members"))] == []
 
 
 def test_modules_import_each_other_in_no_circle() -> None:

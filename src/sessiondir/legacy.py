@@ -38,9 +38,7 @@ from sessiondir.legacyparse import (
     shown,
 )
 from sessiondir.model import Limits
-
-Signature = tuple[int, int, int, int]
-"""Device, inode, size in bytes and modification time in nanoseconds: another one, another content."""
+from sessiondir.signature import Signature, signature_of
 
 LegacyStatus = Literal["missing", "empty", "invalid", "usable"]
 
@@ -92,24 +90,6 @@ class LegacyFile:
 
 ANY_SIZE: Final = Limits(legacy_bytes=1 << 62, entry_bytes=1 << 40)
 """For files that we wrote or took over ourselves: whatever was allowed then, they have to be known again."""
-
-
-def legacy_signature(fs: FileSystem, path: str) -> Signature | None:
-    """What tells one content of the file from the next; None if there is no file. One system call.
-
-    Raises ``UnreadableFile`` when the system does not say.
-    """
-    try:
-        return signature_of(fs.stat(path, follow_symlinks=False))
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as exc:
-        raise storage_error(exc, path, "read") from exc
-
-
-def signature_of(status: os.stat_result) -> Signature:
-    """The signature in what ``stat`` says."""
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def read_legacy(fs: FileSystem, path: str, limits: Limits) -> LegacyFile:

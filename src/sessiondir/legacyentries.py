@@ -11,8 +11,9 @@ from sessiondir import codec
 from sessiondir.document import Document, put_document
 from sessiondir.errors import storage_error
 from sessiondir.fs import FileSystem
-from sessiondir.legacy import JSON5_BYTES, LegacyFile, signature_of
+from sessiondir.legacy import JSON5_BYTES, LegacyFile
 from sessiondir.legacyparse import Located, digest_of, entry_fields, json_of_json5, repaired
+from sessiondir.signature import signature_of
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 

@@ -25,8 +25,9 @@ from sessiondir.clock import Clock
 from sessiondir.directory import StoreDirectory
 from sessiondir.errors import CorruptFile
 from sessiondir.fs import LOCK_EX, LOCK_NB, FileSystem
-from sessiondir.legacy import LegacyFile, Signature, signature_of
+from sessiondir.legacy import LegacyFile
 from sessiondir.legacylock import NO_LINKS, LegacyLock, alone, legacy_lock
+from sessiondir.signature import Signature, signature_of
 from sessiondir.state import State, read_state
 
 _log = logging.getLogger("sessiondir")

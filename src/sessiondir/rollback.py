@@ -23,9 +23,9 @@ from sessiondir.fs import SYSTEM_FS, FileSystem
 from sessiondir.handback import in_javascript_order, legacy_text, roll_back, tidy_up, what_is_in_the_way
 from sessiondir.inspection import is_active
 from sessiondir.journal import JournalFile
-from sessiondir.legacy import legacy_signature
 from sessiondir.model import Limits
 from sessiondir.registry import borrowed_core
+from sessiondir.signature import legacy_signature
 from sessiondir.snapshot import all_keys
 from sessiondir.takeover import LOCK_TIMEOUT_S, is_rolled_back
 

@@ -47,13 +47,14 @@ from typing import Literal
 from sessiondir.clock import Clock
 from sessiondir.errors import MigrationError, StoreError, storage_error, translated
 from sessiondir.fs import FileSystem
-from sessiondir.legacy import USUAL_NAME, LegacyFile, index_legacy, legacy_signature
+from sessiondir.legacy import USUAL_NAME, LegacyFile, index_legacy
 from sessiondir.legacyentries import LegacyChanged
 from sessiondir.legacylock import LegacyLock
 from sessiondir.merging import Merged, merge_late_file
 from sessiondir.model import Limits
 from sessiondir.place import Place
 from sessiondir.procfs import require_local
+from sessiondir.signature import legacy_signature
 from sessiondir.spelling import straighten
 from sessiondir.staging import Progress, Staging
 

@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import logging
 import threading
+from typing import TYPE_CHECKING
 
 from sessiondir.clock import Clock
 from sessiondir.document import Document
 from sessiondir.errors import CorruptFile, MigrationError
 from sessiondir.fs import FileSystem
-from sessiondir.legacy import LegacyFile, legacy_signature, read_legacy
 from sessiondir.listing import Order, info_of, page_of
 from sessiondir.model import Limits, Page
+from sessiondir.signature import legacy_signature
 from sessiondir.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from sessiondir.legacy import LegacyFile
 
 # What is in use has to be readable, so the limits are those of migration alone.
 _READING = Limits(legacy_bytes=1 << 40, entry_bytes=1 << 40, sessions=1 << 40)
@@ -71,6 +75,9 @@ class Unmigrated:
             if signature is None:
                 self._file = None
             elif self._file is None or self._file.signature != signature:
+                # Most stores have been migrated, and reading the old format is a good part of all modules.
+                from sessiondir.legacy import read_legacy  # noqa: PLC0415
+
                 self._file = read_legacy(self._fs, self.legacy_path, _READING)
             return self._file
 

@@ -130,7 +130,10 @@ class View(JournalFollower):
         return doc
 
     def _keep(self, doc: Document) -> None:
-        self._note(doc.key)  # all of the backlog is in it now; when it was dropped, reading needs these places
+        # All of the backlog is in it now; when it was dropped, reading needs these places.
+        places = self._in_backlog(doc.key)
+        if places:
+            self.pending.setdefault(doc.key, []).extend(places)
         self.cache.put(doc)
         self._untouch(doc.key)
 

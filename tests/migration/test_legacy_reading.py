@@ -12,8 +12,9 @@ import pytest
 from migration.stores import put_legacy
 from sessiondir.errors import UnreadableFile
 from sessiondir.fs import SYSTEM_FS
-from sessiondir.legacy import LegacyFile, legacy_signature, read_legacy
+from sessiondir.legacy import LegacyFile, read_legacy
 from sessiondir.model import Limits
+from sessiondir.signature import legacy_signature
 from sessiondir.testing import FailingFileSystem
 
 
