@@ -23,7 +23,8 @@ ORDER = [
     # the only system calls; time; every exception
     "fs", "clock", "errors", "procfs", "mutex", "steps",
     # pure: bytes to values, keys to names
-    "pieces", "codec", "jsjson", "terms", "aside", "operations", "model", "document", "changes", "layout",
+    "pieces", "codec", "jsjson", "terms", "aside", "operations", "model", "document", "entrysum", "changes",
+    "layout",
     "json5", "members",
     # directories and durable writes
     "durable", "directory", "quarantine",
@@ -38,7 +39,7 @@ ORDER = [
     "signature", "legacyparse", "legacy", "recognition", "legacyentries", "legacylock", "place", "staging",
     "merging", "spelling", "takeover", "unmigrated", "handback",
     # the face
-    "transaction", "info", "handle", "reading", "leasing", "messaging", "store",
+    "transaction", "firstchange", "info", "handle", "reading", "leasing", "messaging", "store",
     # what people use
     "sessions/values", "sessions/channels", "sessions/ids", "sessions/route", "sessions/entry",
     "sessions/normalise", "sessions/merge", "sessions/group", "sessions/inbound", "sessions/keys",
@@ -111,7 +112,7 @@ WRITING_CALLS = {
 WRITES_NOTHING = {
     "view", "pacing", "snapshot", "listing", "watch", "check", "deciding", "legacy", "inspection", "targets",
     "installation", "configfile", "recognition",
-    "transaction", "changes", "info", "store", "codec", "layout",
+    "transaction", "changes", "firstchange", "info", "store", "codec", "layout",
     "transcripts/names", "transcripts/records", "transcripts/lines", "transcripts/reader",
     "transcripts/messages", "transcripts/summary",
     "maintenance/plan", "maintenance/policy", "maintenance/rules", "maintenance/index", "maintenance/disk",

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from sessiondir import codec
 from sessiondir.document import Document, apply_operation, patch_document, put_document
+from sessiondir.entrysum import entry_sum, is_entry_sum
 from sessiondir.errors import ConflictError, EntryTooLarge, InvalidEntry
 from sessiondir.model import UNSET, Entry, Limits
 from sessiondir.operations import Delete, Operation, Patch, Put
@@ -44,9 +45,14 @@ def conflict(key: str, expected: int, actual: int) -> ConflictError:
 
 
 def require_version(doc: Document, if_version: int | None) -> None:
-    """Raise ``ConflictError`` unless ``doc`` is at ``if_version`` (0: missing; None: any)."""
+    """Raise ``ConflictError`` unless ``doc`` is at ``if_version`` (0: missing; None: any).
+
+    A version that was read from a legacy file before its migration holds while the entry is the same.
+    """
     actual = version_of(doc)
     if if_version is not None and if_version != actual:
+        if is_entry_sum(if_version) and doc.fields is not None and entry_sum(doc.fields) == if_version:
+            return
         raise conflict(doc.key, if_version, actual)
 
 

@@ -123,7 +123,8 @@ class StoreHandle:
             fs=fs,
             clock=clock,
         )
-        if store._reading() is None and not create and not store._unmigrated.exists():
+        # Looked at again: another process may just have moved the legacy file away.
+        if store._reading() is None and not (create or store._unmigrated.exists()) and store._reading() is None:
             store.close()
             raise StoreNotFound(f"there is no store at {directory} and no {legacy_path}", path=directory)
         return store
@@ -174,6 +175,15 @@ class StoreHandle:
                     raise
                 raise storage_error(exc, self.path, "read") from exc
         return self._core
+
+    def _either_side(self) -> tuple[Core | None, dict[str, Document]]:
+        """The core, or the sessions of the legacy file while that counts."""
+        core = self._reading()
+        if core is not None:
+            return core, {}
+        documents = self._unmigrated.documents()
+        # No sessions may mean that another process has migrated the legacy file just now.
+        return (None, documents) if documents else (self._reading(), {})
 
     def _attach(self, keys: KeyRule | None) -> Core | None:
         """Find the core of the store directory, if there is one."""

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from sessiondir import layout, quarantine
 from sessiondir.core import Core
+from sessiondir.document import Document
 from sessiondir.model import KeyRule, StoreInfo
 from sessiondir.snapshot import all_keys
 from sessiondir.state import read_state
-from sessiondir.unmigrated import Unmigrated
+from sessiondir.unmigrated import version_of_legacy
 
 
-def describe(core: Core | None, path: str, unmigrated: Unmigrated, new_rule: KeyRule) -> StoreInfo:
-    """Versions, counts and sizes; O(sessions). ``new_rule`` is what a store that is made now will have."""
+def describe(core: Core | None, path: str, documents: dict[str, Document], new_rule: KeyRule) -> StoreInfo:
+    """Versions, counts and sizes; O(sessions). Without a core ``documents`` are those of the legacy file.
+
+    ``new_rule`` is what a store that is made now will have.
+    """
     if core is None:
-        documents = unmigrated.documents()
         size = sum(doc.size for doc in documents.values())
-        return StoreInfo(path, "", 0, unmigrated.version(), 0, new_rule, len(documents), size, "", 0, 0)
+        version = version_of_legacy(documents)
+        return StoreInfo(path, "", 0, version, 0, new_rule, len(documents), size, "", 0, 0)
     view = core.view
     with view.mutex:
         view.catch_up()

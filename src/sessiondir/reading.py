@@ -12,6 +12,7 @@ from sessiondir.info import describe
 from sessiondir.listing import Listing, Order
 from sessiondir.model import Change, Entry, Finding, Page, StoreInfo
 from sessiondir.snapshot import Snapshot, all_keys, take_snapshot
+from sessiondir.unmigrated import page_of_legacy, snapshot_of_legacy, version_of_legacy
 from sessiondir.watch import POLL_S, ChangeReader, Quiet, follow
 
 
@@ -45,9 +46,9 @@ class StoreReader(StoreHandle):
 
     def keys(self, prefix: str = "") -> list[str]:
         """The keys of all sessions that begin with ``prefix``, in no particular order; O(sessions)."""
-        core = self._reading()
+        core, documents = self._either_side()
         if core is None:
-            return [key for key in self._unmigrated.documents() if key.startswith(prefix)]
+            return [key for key in documents if key.startswith(prefix)]
         with translated(self.path, "read"):
             return all_keys(core, prefix)
 
@@ -59,9 +60,9 @@ class StoreReader(StoreHandle):
     @property
     def version(self) -> int:
         """The store's version: the number of its last commit."""
-        core = self._reading()
+        core, documents = self._either_side()
         if core is None:
-            return self._unmigrated.version()
+            return version_of_legacy(documents)
         with core.view.mutex:
             core.view.catch_up()
             return core.view.version
@@ -83,9 +84,9 @@ class StoreReader(StoreHandle):
 
         The first call reads every session once, the following ones what changed since.
         """
-        core = self._reading()
+        core, documents = self._either_side()
         if core is None:
-            return self._unmigrated.page(prefix, order, limit, cursor)
+            return page_of_legacy(documents, prefix, order, limit, cursor)
         if self._listing is None or self._listing.view is not core.view:
             self._listing = Listing(core)  # the first one, or the first after a fork
         with translated(self.path, "read"):
@@ -96,9 +97,9 @@ class StoreReader(StoreHandle):
 
         Takes no lock. O(sessions) in time and memory.
         """
-        core = self._reading()
+        core, documents = self._either_side()
         with translated(self.path, "read"):
-            return take_snapshot(core) if core is not None else self._unmigrated.snapshot()
+            return take_snapshot(core) if core is not None else snapshot_of_legacy(documents)
 
     def changes(self, since: int) -> builtins.list[Change]:
         """What was committed after version ``since``, oldest first.
@@ -153,7 +154,8 @@ class StoreReader(StoreHandle):
     def info(self) -> StoreInfo:
         """Versions, counts and sizes; O(sessions)."""
         with translated(self.path, "read"):
-            return describe(self._reading(), self.path, self._unmigrated, self._new_rule())
+            core, documents = self._either_side()
+            return describe(core, self.path, documents, self._new_rule())
 
     def check(self) -> builtins.list[Finding]:
         """Verify everything on disk and tell what was found; changes nothing. O(bytes stored)."""

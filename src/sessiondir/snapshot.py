@@ -19,13 +19,21 @@ _MAX_TRIES = 50
 class Snapshot(Mapping[str, Entry]):
     """A whole store at one version; reading from it gives fresh copies.
 
-    ``version`` is the store's version, ``damaged`` tells for each session that could not be
-    read why (it is not in the mapping); a file whose name does not tell the key stands there
-    under its own name.
+    ``version`` is the store's version; ``of_legacy``: it is of a legacy file, not of a directory.
+    ``damaged`` tells for each session that could not be read why (it is not in the mapping); a
+    file whose name does not tell the key stands there under its own name.
     """
 
-    def __init__(self, version: int, documents: dict[str, Document], errors: dict[str, StoreError]) -> None:
+    def __init__(
+        self,
+        version: int,
+        documents: dict[str, Document],
+        errors: dict[str, StoreError],
+        *,
+        of_legacy: bool = False,
+    ) -> None:
         self.version = version
+        self.of_legacy = of_legacy
         self.damaged = {
             key: exc.reason if isinstance(exc, CorruptFile) else str(exc) for key, exc in errors.items()
         }

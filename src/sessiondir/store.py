@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, TypeVar, overload
 
-from sessiondir.changes import Compute, check_entry, conflict, deleting, patching, putting, updating
+from sessiondir.changes import Compute, check_entry, conflict, deleting, patching, putting, updating, version_of
 from sessiondir.commit import Moved
 from sessiondir.core import closed_error
 from sessiondir.document import Document, missing_document
 from sessiondir.errors import InvalidOption, LockTimeout, SessionNotFound
+from sessiondir.firstchange import rebased, require_same_keys
 from sessiondir.leases import Fence, fence_check, require_token
 from sessiondir.locks import HeldKeys, reentrant
 from sessiondir.messaging import StoreInbox
@@ -156,25 +157,41 @@ class SessionStore(StoreInbox):
             compute = self._fenced(compute, fence)
         if self._core is None and self._reading() is None:
             # No directory yet: a change that changes nothing must not create or migrate one.
-            name = self._normalise(key)
-            doc = self._unmigrated.document(name) or missing_document(name)
-            operation, result = self._compute_unlocked(doc, compute)
-            if operation is None:
-                return None, result
-            core = self._writing()
-            try:
-                # Migration keeps the versions, so what was computed from the legacy file still holds.
-                first = core.append((operation,), {name: doc.version}, timeout_s, level)
-                core.settle(first, level, self._interval)
-                return first.version, result
-            except Moved:
-                pass  # someone else migrated it first and went on
+            done = self._first_change(key, compute, timeout_s, level)
+            if done is not None:
+                return done
         core = self._writing()
         verify = fence_check(core, fence) if fence is not None else None
         load = core.load_or_set_aside if replacing else core.view.load
         committed, result = change(core.keys, core.ref(key), load, compute, core.append, timeout_s, level, verify)
         if committed is None:
             return None, result
+        core.settle(committed, level, self._interval)
+        return committed.version, result
+
+    def _first_change(
+        self, key: str, compute: Compute[T], timeout_s: float, level: Durability
+    ) -> tuple[int | None, T] | None:
+        """A change while there is no store directory; one that changes nothing must not make or migrate one.
+
+        None if there is one by now and the session has moved on, or may have.
+        """
+        name = self._normalise(key)
+        doc = self._unmigrated.document(name)
+        if doc is None and self._reading() is not None:
+            return None
+        doc = doc or missing_document(name)
+        operation, result = self._compute_unlocked(doc, compute)
+        if operation is None:
+            return None, result
+        core = self._writing()
+        if core.ref(key).key != name:
+            return None  # the key rule is another since there is a store
+        try:
+            operations, expected = rebased(core, (operation,), {name: version_of(doc)})
+            committed = core.append(operations, expected, timeout_s, level)
+        except Moved:
+            return None  # the legacy program has saved meanwhile, or someone else migrated it first and went on
         core.settle(committed, level, self._interval)
         return committed.version, result
 
@@ -287,10 +304,14 @@ class SessionStore(StoreInbox):
         if not operations:
             return snapshot.version
         core = self._writing()
+        since = snapshot.version
+        if snapshot.of_legacy:
+            operations, expected = rebased(core, operations, expected)
+            since = require_same_keys(core, snapshot) if edit.listed else since
         for operation in operations:
             if operation.key in snapshot.damaged:
                 core.load_or_set_aside(operation.key)
-        verify = (lambda: require_same_sessions(core, snapshot.version)) if edit.listed else None
+        verify = (lambda: require_same_sessions(core, since)) if edit.listed else None
         committed = core.append(operations, expected, self._lock_timeout, self._durability, verify)
         core.settle(committed, self._durability, self._interval)
         return committed.version

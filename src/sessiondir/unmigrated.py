@@ -2,17 +2,20 @@
 
 Reads parse the legacy file and write nothing; the file is parsed again only when it
 changed. All of it is held in memory, two to three times its size; a file too large to be
-migrated is read all the same. Its entries count as version 1, which is the version that migration gives them.
+migrated is read all the same. The version of an entry is its check sum, so it moves with what
+the legacy program writes (``entrysum``).
 """
 
 from __future__ import annotations
 
 import logging
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sessiondir.clock import Clock
-from sessiondir.document import Document
+from sessiondir.document import Document, put_document
+from sessiondir.entrysum import entry_sum
 from sessiondir.errors import CorruptFile, MigrationError
 from sessiondir.fs import FileSystem
 from sessiondir.listing import Order, info_of, page_of
@@ -26,6 +29,29 @@ if TYPE_CHECKING:
 # What is in use has to be readable, so the limits are those of migration alone.
 _READING = Limits(legacy_bytes=1 << 40, entry_bytes=1 << 40, sessions=1 << 40)
 _log = logging.getLogger("sessiondir")
+
+
+def _with_sum(item: tuple[str, Document]) -> tuple[str, Document]:
+    key, doc = item
+    fields = doc.fields or {}
+    return key, put_document(key, entry_sum(fields), fields)
+
+
+def version_of_legacy(documents: dict[str, Document]) -> int:
+    """The version of a store that is still a legacy file: 1 with sessions, 0 without."""
+    return 1 if documents else 0
+
+
+def snapshot_of_legacy(documents: dict[str, Document]) -> Snapshot:
+    """All sessions of one moment."""
+    return Snapshot(version_of_legacy(documents), documents, {}, of_legacy=True)
+
+
+def page_of_legacy(
+    documents: dict[str, Document], prefix: str, order: Order, limit: int, cursor: str | None
+) -> Page:
+    """A page of the listing."""
+    return page_of([info_of(doc) for doc in documents.values()], prefix, order, limit, cursor)
 
 
 class Unmigrated:
@@ -78,7 +104,8 @@ class Unmigrated:
                 # Most stores have been migrated, and reading the old format is a good part of all modules.
                 from sessiondir.legacy import read_legacy  # noqa: PLC0415
 
-                self._file = read_legacy(self._fs, self.legacy_path, _READING)
+                found = read_legacy(self._fs, self.legacy_path, _READING)
+                self._file = replace(found, documents=dict(map(_with_sum, found.documents.items())))
             return self._file
 
     def documents(self) -> dict[str, Document]:
@@ -97,19 +124,6 @@ class Unmigrated:
     def document(self, key: str) -> Document | None:
         """One session."""
         return self.documents().get(key)
-
-    def version(self) -> int:
-        """1 with sessions, 0 without."""
-        return 1 if self.documents() else 0
-
-    def snapshot(self) -> Snapshot:
-        """All sessions of one moment."""
-        documents = self.documents()
-        return Snapshot(1 if documents else 0, documents, {})
-
-    def page(self, prefix: str, order: Order, limit: int, cursor: str | None) -> Page:
-        """A page of the listing."""
-        return page_of([info_of(doc) for doc in self.documents().values()], prefix, order, limit, cursor)
 
     def migrate(self) -> None:
         """Take the legacy file over, before the first change is committed.

@@ -212,8 +212,18 @@ def test_writing_to_a_legacy_store_migrates_it_and_says_so(run: Run, legacy_path
     run("set", "nope", "model=m", "--store", legacy_path, code=10)
     run("delete", "nope", "--store", legacy_path, code=10)
     assert os.listdir(folder) == ["sessions.json"]
-    result = run("set", MAIN, "model=n", "--if-version", "1", "--store", legacy_path)
+    version = str(json.loads(run("show", MAIN, "--json", "--store", legacy_path).stdout)["version"])
+    run("set", MAIN, "model=n", "--if-version", "1", "--store", legacy_path, code=12)
+    result = run("set", MAIN, "model=n", "--if-version", version, "--store", legacy_path)
     assert "migrated" in result.stderr
     assert (folder / "sessions.d").is_dir()
     assert len(run("list", "--store", legacy_path).stdout.splitlines()) == 3
     assert "migrated" not in run("set", MAIN, "model=o", "--store", legacy_path).stderr
+
+
+def test_a_version_read_from_a_legacy_file_holds_for_the_same_entry(run: Run, legacy_path: str) -> None:
+    """Somebody else migrated the store meanwhile; only a change of the session itself is in the way."""
+    version = str(json.loads(run("show", MAIN, "--json", "--store", legacy_path).stdout)["version"])
+    run("migrate", "--store", legacy_path)
+    run("set", MAIN, "model=n", "--if-version", version, "--store", legacy_path)
+    run("set", MAIN, "model=o", "--if-version", version, "--store", legacy_path, code=12)

@@ -13,11 +13,12 @@ from sessiondir.aio.keys import HeldSession, hold, this_task
 from sessiondir.aio.messaging import AsyncStoreInbox
 from sessiondir.aio.transaction import AsyncEdit, AsyncTransaction, Difference
 from sessiondir.aio.workers import Workers
-from sessiondir.changes import Compute, check_entry, conflict, deleting, patching, putting, updated
+from sessiondir.changes import Compute, check_entry, conflict, deleting, patching, putting, updated, version_of
 from sessiondir.commit import Moved
 from sessiondir.core import Core
 from sessiondir.document import Document, missing_document
 from sessiondir.errors import ConflictError, InvalidOption
+from sessiondir.firstchange import rebased, require_same_keys
 from sessiondir.leases import Fence, fence_check, require_token
 from sessiondir.lockfile import Backoff
 from sessiondir.locks import reentrant
@@ -223,15 +224,20 @@ class AsyncSessionStore(AsyncStoreInbox):
     ) -> tuple[int | None, T] | None:
         """A change while there is no store directory; one that changes nothing must not make one.
 
-        None if someone else made it meanwhile and the session moved on.
+        None if there is one by now and the session has moved on, or may have.
         """
         store = self._store
 
-        def read() -> Document:
+        def read() -> Document | None:
             name = store._normalise(key)
-            return store._unmigrated.document(name) or missing_document(name)
+            doc = store._unmigrated.document(name)
+            if doc is None and store._reading() is not None:
+                return None
+            return doc or missing_document(name)
 
         doc = await self._workers.read(read)
+        if doc is None:
+            return None
         mine = (this_task().task, doc.key)
         if mine in self._tentative:
             raise reentrant(doc.key, "this very task")
@@ -243,12 +249,16 @@ class AsyncSessionStore(AsyncStoreInbox):
         if operation is None:
             return None, result
         core = await self._writing_core()
+        if core.ref(key).key != doc.key:
+            return None  # the key rule is another since there is a store
+        change = operation
         try:
-            # Migration keeps the versions, so what was computed from the legacy file still holds.
-            expected = {doc.key: doc.version}
-            return (await self._committer.commit(core, (operation,), expected, timeout_s, level)).version, result
+            operations, expected = await self._workers.read(
+                lambda: rebased(core, (change,), {doc.key: version_of(doc)})
+            )
+            return (await self._committer.commit(core, operations, expected, timeout_s, level)).version, result
         except Moved:
-            return None
+            return None  # the legacy program has saved meanwhile, or someone else migrated it first and went on
 
     # -- several sessions in one commit -----------------------------------------------------
 
@@ -361,10 +371,16 @@ class AsyncSessionStore(AsyncStoreInbox):
         if not operations:
             return snapshot.version
         core = await self._writing_core()
+        since = snapshot.version
+        if snapshot.of_legacy:
+            found, seen = operations, expected
+            operations, expected = await self._workers.read(lambda: rebased(core, found, seen))
+            if edit.listed:
+                since = await self._workers.read(lambda: require_same_keys(core, snapshot))
         damaged = [operation.key for operation in operations if operation.key in snapshot.damaged]
         if damaged:
             await self._workers.finish(lambda: [core.load_or_set_aside(key) for key in damaged])
-        verify = (lambda: require_same_sessions(core, snapshot.version)) if edit.listed else None
+        verify = (lambda: require_same_sessions(core, since)) if edit.listed else None
         committed = await self._committer.commit(
             core, operations, expected, timeout_s, self._store._durability, verify=verify
         )

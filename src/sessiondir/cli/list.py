@@ -119,7 +119,7 @@ def _read(
 def _print_rows(chosen: Chosen, pages: list[_StorePage], prefix: str) -> None:
     rows = [
         ((page.target.agent,) if chosen.several else ())
-        + (item.key, item.updated_at, item.version, item.size, item.session_id)
+        + (item.key, item.updated_at, _number(item.version), item.size, item.session_id)
         for page in pages
         for item in page.items
     ]
@@ -133,6 +133,13 @@ def _print_rows(chosen: Chosen, pages: list[_StorePage], prefix: str) -> None:
             output.note(f"{output.clean(page.target.path)}: there are more: name this store alone, or add --all")
         elif page.cursor is not None:
             output.note(f"there are more: add --cursor {page.cursor}, or --all")
+
+
+def _number(version: int) -> int | None:
+    """The number of a commit; None for an entry that none has stored yet."""
+    from sessiondir.entrysum import is_entry_sum
+
+    return None if is_entry_sum(version) else version
 
 
 def _as_json(item: SessionInfo) -> dict[str, Any]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from sessiondir import codec
+from sessiondir.entrysum import entry_sum, is_entry_sum
 from sessiondir.errors import ConflictError, SessionNotFound
 
 if TYPE_CHECKING:
@@ -41,10 +43,16 @@ def read_session(store: SessionStore, key: str) -> tuple[dict[str, Any], int]:
     )
 
 
+def _is_same_entry(store: SessionStore, key: str, version: int) -> bool:
+    """Whether ``version`` was read from a legacy file before its migration, and the entry is still the same."""
+    entry = store.get(key) if is_entry_sum(version) else None
+    return entry is not None and entry_sum(codec.to_fields(entry)) == version
+
+
 def check_version(store: SessionStore, key: str, if_version: int | None) -> None:
     """Raise ``ConflictError`` if the session's version is not ``if_version`` (0: no such session)."""
     actual = store.version_of(key) or 0
-    if if_version is None or actual == if_version:
+    if if_version is None or actual == if_version or _is_same_entry(store, key, if_version):
         return
     found = f"is at version {actual}" if actual else "does not exist"
     wanted = f"version {if_version}" if if_version else "no such session"
