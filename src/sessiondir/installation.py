@@ -77,7 +77,8 @@ class Config:
 class Installation:
     """A gateway's state directory and configuration. ``problem`` says why the configuration was not used.
 
-    ``config_files`` are those it was read from, whether or not it could be used.
+    ``config_files`` are those it was read from, whether or not it could be used; ``config_path`` is the
+    one that names the others, there or not.
     """
 
     home: str
@@ -85,6 +86,7 @@ class Installation:
     config: Config = Config()
     problem: CorruptFile | None = None
     config_files: frozenset[ConfigFile] = frozenset()
+    config_path: str = ""
 
     @classmethod
     def find(cls, env: Mapping[str, str], fs: FileSystem = SYSTEM_FS) -> Installation:
@@ -111,7 +113,7 @@ class Installation:
             config = read_config(path, fs, env, files)
         except CorruptFile as exc:
             problem = exc
-        return cls(home, state_dir, config, problem, frozenset(files))
+        return cls(home, state_dir, config, problem, frozenset(files), path)
 
     def is_configuration(self, path: str, fs: FileSystem = SYSTEM_FS) -> bool:
         """Whether ``path`` leads, by whatever name or link, to a file that the configuration was read from."""

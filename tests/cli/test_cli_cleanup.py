@@ -174,6 +174,87 @@ def test_all_agents(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     run("cleanup", "--store", str(tmp_path / "none.d"), code=10)
 
 
+@pytest.fixture
+def gateway(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A state directory with three agents, each with a session of 50 days and one of today."""
+    state = tmp_path / "state"
+    monkeypatch.setenv("OPENCLAW_STATE_DIR", str(state))
+    now = int(time.time() * 1000)
+    for agent in ("a", "b", "main"):
+        os.makedirs(state / "agents" / agent / "sessions", mode=0o700)
+        with SessionStore.open(store_of(state, agent)) as store:
+            store.put(f"agent:{agent}:old", {"updatedAt": now - 50 * DAY})
+            store.put(f"agent:{agent}:new", {"updatedAt": now})
+    return state
+
+
+def store_of(state: Path, agent: str) -> str:
+    return str(state / "agents" / agent / "sessions" / "sessions.d")
+
+
+def test_one_failing_store_does_not_hide_the_others(run: Run, gateway: Path) -> None:
+    """G8, G9: what was removed is told, the stores behind it have their turn, the exit code is the failure's."""
+    entries = gateway / "agents" / "b" / "sessions" / "sessions.d" / "entries"
+    entries.rename(gateway / "elsewhere")
+    entries.symlink_to(gateway / "elsewhere")
+    result = run("cleanup", "--all-agents", "--enforce", "--json", code=15)
+    told = json.loads(result.stdout)
+    assert {one["agentId"]: one["removed"] for one in told["stores"]} == {
+        "main": ["agent:main:old"],
+        "a": ["agent:a:old"],
+    }
+    assert [(one["agentId"], "symbolic link" in one["error"]) for one in told["failed"]] == [("b", True)]
+    assert "agents/b" in json.loads(result.stderr.splitlines()[-1])["warning"]
+    entries.unlink()
+    (gateway / "elsewhere").rename(entries)
+    assert keys(store_of(gateway, "main")) == ["agent:main:new"]
+    assert keys(store_of(gateway, "b")) == ["agent:b:new", "agent:b:old"]
+
+
+def test_the_gateways_stores_go_by_its_configuration(run: Run, gateway: Path, old_store: str) -> None:
+    """G9, P7: whoever has told the gateway to keep sessions for years does not lose them to a default."""
+    config = gateway / "openclaw.json"
+    config.write_text("{session: {maintenance: {pruneAfter: '99999d'}}}")
+    for which in (["--agent", "main"], ["--store", store_of(gateway, "main")], ["--all-agents"], []):
+        result = run("cleanup", "--enforce", *which)
+        assert f"settings of {config}" in result.stderr
+        assert "nothing was changed" in result.stderr
+        assert json.loads(run("cleanup", "--json", "--dry-run", "--agent", "a").stdout)["config"] == str(config)
+    told = json.loads(run("cleanup", "--enforce", "--json", "--store", old_store).stdout)
+    assert (told["config"], len(told["removed"])) == (None, 4), "a store that is not the gateway's"
+    one = json.loads(run("cleanup", "--enforce", "--json", "--agent", "a", "--no-config").stdout)
+    assert one["removed"] == ["agent:a:old"]
+    config.write_text("{session: {maintenance: {mode: 'enforce', maxEntries: 1}}}")
+    assert json.loads(run("cleanup", "--json").stdout)["removed"] == ["agent:main:old"], "the configured mode"
+    run("cleanup", "--no-config", "--config", str(config), code=2)
+
+
+def test_nothing_is_removed_by_settings_that_nobody_understood(run: Run, gateway: Path) -> None:
+    """G9, P9: a default in place of a setting that cannot be read would remove what was to be kept."""
+    config = gateway / "openclaw.json"
+    for text in (
+        "{session: {maintenance: {pruneAfter: 'ten years'}}}",
+        "{session: {maintenance: {pruneafter: '9d'}}}",
+    ):
+        config.write_text(text)
+        result = run("cleanup", "--enforce", code=2)
+        assert "nothing was removed" in result.stderr
+        assert "pruneAfter must be" in result.stderr or "pruneafter is no setting" in result.stderr
+        run("cleanup", "--dry-run")
+        run("cleanup")
+    run("cleanup", "--enforce", "--config", str(gateway / "none.json"), code=2)
+    assert keys(store_of(gateway, "main")) == ["agent:main:new", "agent:main:old"]
+    run("cleanup", "--enforce", "--no-config", "--prune-after", "40d")
+    assert keys(store_of(gateway, "main")) == ["agent:main:new"]
+
+
+def test_an_active_key_that_is_misspelt_is_told(run: Run, old_store: str) -> None:
+    """It protects nothing."""
+    result = run("cleanup", "--dry-run", "--active-key", "old:3", "--active-key", "odl:2", "--store", old_store)
+    assert "warning: --active-key odl:2: there is no such session" in result.stderr
+    assert "old:3:" not in result.stderr
+
+
 def test_a_full_disk_is_told(run: Run, old_store: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was not done is listed, the exit code is that of the error, and nothing is lost."""
     from sessiondir import trash

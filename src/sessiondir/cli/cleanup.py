@@ -18,36 +18,19 @@ from sessiondir.cli.options import (
     timeout_option,
 )
 from sessiondir.cli.output import Column
+from sessiondir.cli.retention import config_path, policy_of, settings_options
 from sessiondir.cli.stores import AgentStore, choose
-from sessiondir.errors import StoreNotFound
+from sessiondir.cli.targets import first_failure
+from sessiondir.errors import StoreError, StoreNotFound
 from sessiondir.installation import Installation
 
 if TYPE_CHECKING:
     from sessiondir.maintenance import Plan, Policy, Report
 
+_Done = tuple[AgentStore, "Plan", "Report | None"]
+"""A store, what was planned for it, and what was done unless that was a dry run."""
 _SESSIONS = (Column("ACTION"), Column("UPDATED", "time"), Column("SIZE", "size"), Column("SESSION"), Column("WHY"))
 _FILES = (Column("ACTION"), Column("SIZE", "size"), Column("FILE", gives_way=True), Column("WHY"))
-_SETTINGS = (
-    ("prune-after", "pruneAfter", "DURATION", "Age at which sessions are stale; a bare number is days."),
-    ("max-entries", "maxEntries", "N", "How many sessions may stay."),
-    ("max-disk-bytes", "maxDiskBytes", "SIZE", "What the store may take on disk."),
-    ("high-water-bytes", "highWaterBytes", "SIZE", "Where removing for --max-disk-bytes ends."),
-    (
-        "reset-archive-retention",
-        "resetArchiveRetention",
-        "DURATION",
-        "Age at which .reset. archives go; or never.",
-    ),
-    ("trash-retention", "trashRetention", "DURATION", "How long removed sessions can be restored; or never."),
-    ("cron-retention", "cronRetention", "DURATION", "Age at which single cron runs go; a bare number is hours."),
-    ("grace", "grace", "DURATION", "What was updated within it is not evicted; a bare number is minutes."),
-)
-
-
-def _settings_options(command: Any) -> Any:
-    for option, name, metavar, text in reversed(_SETTINGS):
-        command = click.option(f"--{option}", name, metavar=metavar, help=text)(command)
-    return command
 
 
 @click.command(
@@ -64,8 +47,7 @@ def _settings_options(command: Any) -> Any:
 @click.option("--archive-orphans", is_flag=True, help="Archive transcripts that no session uses.")
 @click.option("--remove-backups", is_flag=True, help="Count backups of migrations for the disk, and remove them.")
 @click.option("--trust-clock", is_flag=True, help="Go on although a time looks wrong.")
-@click.option("--config", metavar="PATH", help="Take the settings of session.maintenance from this file (JSON5).")
-@_settings_options
+@settings_options
 @dry_run_option
 @timeout_option
 @json_option
@@ -75,12 +57,14 @@ def _settings_options(command: Any) -> Any:
 def cleanup(context: click.Context, /, *, as_json: bool, dry_run: bool, lock_timeout: float, **given: Any) -> None:
     """Remove what is old or too much; removed sessions go to the trash.
 
-    Without --enforce (or the mode "enforce" in --config) nothing is removed but what
-    --fix-missing finds. --dry-run shows what enforcing would do. An option counts more than the
-    same setting in --config. Active, leased, pinned and running sessions stay.
+    Without --enforce (or the mode "enforce" in the configuration) nothing is removed but what
+    --fix-missing finds. --dry-run shows what enforcing would do. For the gateway's stores its
+    configuration counts, and an option more than the same setting there. Active, leased, pinned
+    and running sessions stay.
     """
     chosen = _chosen(given["path"], given["agent"], all_agents=given["all_agents"])
-    policy = _policy(given)
+    config = config_path(given, chosen)
+    policy = policy_of(given, config, dry_run=dry_run)
     options = {
         "active": given["active"],
         "fix_missing": given["fix_missing"],
@@ -88,21 +72,25 @@ def cleanup(context: click.Context, /, *, as_json: bool, dry_run: bool, lock_tim
         "remove_backups": given["remove_backups"],
         "trust_clock": given["trust_clock"],
     }
-    done = [_clean(target, policy, options, dry_run=dry_run, lock_timeout=lock_timeout) for target in chosen]
-    if as_json:
-        summaries = [_summary(target, plan, report) for target, plan, report in done]
-        if len(summaries) == 1 and not given["all_agents"]:
-            output.print_json(summaries[0])
-        else:
-            output.print_json(
-                {"allAgents": True, "mode": policy.mode, "dryRun": dry_run, "stores": summaries},
-            )
-    else:
+    if config is not None and not as_json:
+        output.note(f"settings of {output.clean(config)}")
+    done, errors = _clean_all(chosen, policy, options, dry_run=dry_run, lock_timeout=lock_timeout)
+    if not as_json:
         for _, plan, report in done:
             _tell(plan, report)
-    errors = [report.error for _, _, report in done if report is not None and report.error is not None]
+    _warn_of_unknown(given["active"], done)
+    if as_json:
+        summaries = [_summary(target, plan, report) | {"config": config} for target, plan, report in done]
+        if len(chosen) == 1 and not given["all_agents"]:
+            output.print_json(summaries[0])
+        else:
+            failed = [
+                {"agentId": target.agent, "storePath": target.path, "error": str(exc)} for target, exc in errors
+            ]
+            told = {"allAgents": True, "mode": policy.mode, "dryRun": dry_run, "stores": summaries}
+            output.print_json(told | {"failed": failed})
     if errors:
-        raise errors[0]
+        context.exit(first_failure(exc for _, exc in errors))
     if policy.mode == "enforce" and not dry_run and any(plan.stopped for _, plan, _ in done):
         context.exit(exit_codes.REFUSED)
 
@@ -124,33 +112,42 @@ def _chosen(path: str | None, agent: str | None, *, all_agents: bool) -> list[Ag
     return list(found.values())
 
 
-def _policy(given: dict[str, Any]) -> Policy:
-    from sessiondir.maintenance import Policy, read_config
-
-    settings: dict[str, Any] = {}
-    if given["config"] is not None:
-        reading = read_config(given["config"], env=os.environ)
-        for problem in reading.problems:
-            output.warn(problem)
-        settings = reading.settings
-    for _, name, _, _ in _SETTINGS:
-        value = given[name]
-        if value is not None:
-            settings[name] = _value(name, value)
-    if given["enforce"]:
-        settings["mode"] = "enforce"
-    return Policy.from_config(settings)
+def _warn_of_unknown(active: tuple[str, ...], done: list[_Done]) -> None:
+    """A key that is misspelt protects nothing."""
+    for key in active:
+        if done and not any(_is_known(key, plan) for _, plan, _ in done):
+            output.warn(f"--active-key {key}: there is no such session")
 
 
-def _value(name: str, text: str) -> Any:
-    if name == "maxEntries" and text.strip().isascii() and text.strip().isdigit():
-        return int(text)
-    return False if text.strip().lower() == "never" and name.endswith("Retention") else text
+def _is_known(key: str, plan: Plan) -> bool:
+    spellings = {key, key.strip().lower()} & plan.active
+    return any(session.key in spellings for session in plan.sessions)
+
+
+def _clean_all(
+    chosen: list[AgentStore], policy: Policy, options: dict[str, Any], *, dry_run: bool, lock_timeout: float
+) -> tuple[list[_Done], list[tuple[AgentStore, StoreError]]]:
+    """What came of each store. The failure of one of several is told, and the others have their turn."""
+    done: list[_Done] = []
+    errors: list[tuple[AgentStore, StoreError]] = []
+    for target in chosen:
+        try:
+            one = _clean(target, policy, options, dry_run=dry_run, lock_timeout=lock_timeout)
+            done.append(one)
+            error = one[2].error if one[2] is not None else None
+        except StoreError as exc:
+            if len(chosen) == 1:
+                raise
+            error = exc
+        if error is not None:
+            errors.append((target, error))
+            output.warn(f"{target.path}: {error}")
+    return done, errors
 
 
 def _clean(
     target: AgentStore, policy: Policy, options: dict[str, Any], *, dry_run: bool, lock_timeout: float
-) -> tuple[AgentStore, Plan, Report | None]:
+) -> _Done:
     from sessiondir import maintenance
 
     if dry_run:

@@ -33,17 +33,20 @@ RUNNING_MS: Final = DAY_MS
 _CRON_RUN = re.compile(r"agent:+[^:]+:+cron:+[^:]+:+run:+[^:]+:*\Z", re.IGNORECASE)
 
 
-def doubt_about_time(now_ms: int, last_commit_ms: int | None, newest_ms: float | None) -> str | None:
+def doubt_about_time(
+    now_ms: int, last_commit_ms: int | None, newest_ms: float | None, newest: str | None = None
+) -> str | None:
     """Why no age can be believed now; None if nothing speaks against the clock.
 
     Args:
         now_ms: the wall clock.
         last_commit_ms: when the last commit was made, None if unknown.
         newest_ms: the latest ``updatedAt`` of all sessions, None if there is none.
+        newest: the key of that session.
     """
     latest = max(filter(None, (last_commit_ms, newest_ms)), default=None)
     if latest is not None and latest > now_ms + FUTURE_MS:
-        what = "the last commit" if latest == last_commit_ms else "a session's updatedAt"
+        what = "the last commit" if latest == last_commit_ms else f"updatedAt of session {newest!r}"
         ahead = duration_text(latest - now_ms)
         return f"{what} lies {ahead} in the future: a clock is or was wrong"
     if latest is not None and now_ms - latest > IDLE_MS:

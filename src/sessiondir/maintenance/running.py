@@ -153,8 +153,10 @@ def circumstances(
     """
 
     now_ms = ground.now_ms()
-    newest = index.order[-1][0] if index.order else None
-    doubt = None if trust_clock else jumped or doubt_about_time(now_ms, last_commit_ms(store), newest)
+    newest_ms, newest = index.order[-1] if index.order else (None, None)
+    doubt = jumped or doubt_about_time(now_ms, last_commit_ms(store), newest_ms, newest)
+    if trust_clock:
+        doubt = None
     stopped = f"{doubt}; nothing is deleted until somebody says that the clock is right" if doubt else None
     return Circumstances(
         ground.path,
