@@ -36,8 +36,8 @@ ORDER = [
     # reading many, following, checking
     "snapshot", "listing", "watch", "check", "deciding", "leases", "inbox",
     # the legacy store
-    "signature", "legacyparse", "legacy", "recognition", "legacyentries", "legacylock", "place", "staging",
-    "merging", "spelling", "takeover", "unmigrated", "handback",
+    "signature", "legacyparse", "legacy", "recognition", "legacyentries", "legacylock", "place", "formerly",
+    "staging", "merging", "spelling", "takeover", "unmigrated", "handback",
     # the face
     "transaction", "firstchange", "info", "handle", "reading", "leasing", "messaging", "store",
     # what people use

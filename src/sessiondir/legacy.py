@@ -37,7 +37,7 @@ from sessiondir.legacyparse import (
     json_of_json5,
     shown,
 )
-from sessiondir.model import Limits
+from sessiondir.model import KeyRule, Limits
 from sessiondir.signature import Signature, signature_of
 
 LegacyStatus = Literal["missing", "empty", "invalid", "usable"]
@@ -97,13 +97,15 @@ def read_legacy(fs: FileSystem, path: str, limits: Limits) -> LegacyFile:
     return _read(fs, path, limits, keep=True)
 
 
-def index_legacy(fs: FileSystem, path: str, limits: Limits) -> LegacyFile:
+def index_legacy(fs: FileSystem, path: str, limits: Limits, keys: KeyRule = "lowercase") -> LegacyFile:
     """Read and classify a legacy file; follows no link, takes no lock, changes nothing.
+
+    ``keys``: which spellings are one session; the legacy program's own rule if not told otherwise.
 
     Raises ``UnreadableFile`` for what the system refuses: that is neither "empty" nor
     "invalid". Cost: O(file) in time; for memory see above.
     """
-    return _read(fs, path, limits, keep=False)
+    return _read(fs, path, limits, keep=False, keys=keys)
 
 
 def read_legacy_bytes(fs: FileSystem, path: str, limits: Limits) -> bytes | None:
@@ -143,7 +145,7 @@ def _corrupt(found: LegacyFile) -> CorruptFile:
     return CorruptFile(text, path=found.path, reason=found.reason)
 
 
-def _read(fs: FileSystem, path: str, limits: Limits, *, keep: bool) -> LegacyFile:
+def _read(fs: FileSystem, path: str, limits: Limits, *, keep: bool, keys: KeyRule = "lowercase") -> LegacyFile:
     try:
         fd = fs.open(path, _READ)
     except (FileNotFoundError, NotADirectoryError):
@@ -155,7 +157,7 @@ def _read(fs: FileSystem, path: str, limits: Limits, *, keep: bool) -> LegacyFil
     try:
         for _ in range(_READ_TRIES):
             status = fs.fstat(fd)
-            found = _read_open(fs, fd, path, status, limits, keep)
+            found = _read_open(fs, fd, path, status, limits, Reading(limits, keep, keys))
             # A program that writes in place may have been at it; what we hold would then be two halves.
             if signature_of(fs.fstat(fd)) == signature_of(status):
                 break
@@ -192,13 +194,12 @@ def _too_large(path: str, size: int, status: os.stat_result, limits: Limits) -> 
 
 
 def _read_open(
-    fs: FileSystem, fd: int, path: str, status: os.stat_result, limits: Limits, keep: bool
+    fs: FileSystem, fd: int, path: str, status: os.stat_result, limits: Limits, reading: Reading
 ) -> LegacyFile:
     refused = _refused_open(path, status, limits)
     if refused is not None:
         return refused
     data = _Bytes(fs, fd)
-    reading = Reading(limits, keep)
     try:
         if status.st_size <= _BLANK_LIMIT and _is_blank(fs.pread(fd, _BLANK_LIMIT, 0)):
             problem = "the file is blank"

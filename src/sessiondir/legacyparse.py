@@ -17,7 +17,7 @@ from sessiondir import codec, jsjson, json5, layout
 from sessiondir.document import Document, put_document
 from sessiondir.errors import InvalidKey
 from sessiondir.members import MemberTooLong, split_members
-from sessiondir.model import Limits
+from sessiondir.model import KeyRule, Limits
 
 OLD_NAMES: Final = (("channel", "provider"), ("lastChannel", "lastProvider"), ("groupChannel", "room"))
 """Fields that old releases called otherwise: today's name, and theirs."""
@@ -57,8 +57,9 @@ class Unusable(Exception):
 class Reading:
     """One file on its way from bytes to sessions."""
 
-    def __init__(self, limits: Limits, keep: bool) -> None:
+    def __init__(self, limits: Limits, keep: bool, keys: KeyRule = "lowercase") -> None:
         self._limits = limits
+        self._keys: KeyRule = keys
         self._keep = keep
         self.is_json5 = False
         self._begin()
@@ -136,7 +137,7 @@ class Reading:
             self.dropped[name] = found
             return
         try:
-            key = layout.normalise_key(name, "lowercase")
+            key = layout.normalise_key(name, self._keys)
         except InvalidKey as exc:
             self.dropped[name] = f"the key is {exc.reason}" if exc.reason != "NUL" else "the key has a NUL"
             return

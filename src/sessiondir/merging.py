@@ -5,10 +5,12 @@ What is newer in it is committed to the store; what may have been deleted there 
 * A session that the store has is replaced if the file's ``updatedAt`` is **strictly** newer.
 * A session that the store does not have is taken in only if it cannot be one that was
   deleted. Three things have to hold: the file's entry is newer than the beginning of the
-  journal, so that no earlier deletion was of it; the journal tells of no deletion; and it
-  was in no legacy file that was taken over before, neither the one that the store was made
-  from nor a late one. The last is known while the journal still reaches back to the
-  migration, or by the backups of those files.
+  journal, so that no earlier deletion was of it; the journal tells of no deletion; and no
+  record has it (``formerly``): it was in no legacy file that was taken over before and in no
+  store that was rolled back. The file that the store was made from has to be among the
+  records, unless the journal still reaches back to the migration.
+
+Keys are compared by the store's rule, which need not be the legacy program's.
 
 What remains: a session that was begun and deleted in the store alone, its deletion no longer in
 the journal, comes back if the old program begins one of the same key *afterwards*.
@@ -24,14 +26,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from sessiondir.commit import Moved
 from sessiondir.core import Core
 from sessiondir.errors import ChangesUnavailable, CorruptFile, MigrationError
-from sessiondir.legacy import ANY_SIZE, LegacyFile, index_legacy
-from sessiondir.legacyentries import LegacyEntries
+from sessiondir.formerly import Formerly
+from sessiondir.legacy import LegacyFile, index_legacy
+from sessiondir.legacyentries import LegacyChanged, LegacyEntries
 from sessiondir.legacyparse import Located, shown
-from sessiondir.model import Limits
+from sessiondir.model import KeyRule, Limits
 from sessiondir.operations import Operation, Put
 from sessiondir.place import Place
 from sessiondir.registry import borrowed_core
@@ -95,7 +99,17 @@ def merge_late_file(
     """
     with borrowed_core(place.fs, place.clock, place.store_path, limits, allow_network=allow_network) as core:
         core.begin_writing()
+        if core.key_rule != "lowercase":
+            legacy = _by_rule(place, legacy, limits, core.key_rule)
         _Merging(core, place, legacy, timeout_s, merged).run()
+
+
+def _by_rule(place: Place, legacy: LegacyFile, limits: Limits, keys: KeyRule) -> LegacyFile:
+    """The same file with its keys as the store compares them."""
+    found = index_legacy(place.fs, legacy.path, limits, keys)
+    if found.signature != legacy.signature:
+        raise LegacyChanged
+    return found
 
 
 class _Merging:
@@ -105,8 +119,7 @@ class _Merging:
         self._legacy = legacy
         self._timeout_s = timeout_s
         self._merged = merged
-        self._deleted, self._journal_began_ms, known = self._history()
-        self._originals: frozenset[str] | None = frozenset() if known else self._read_originals()
+        self._deleted, self._journal_began_ms, self._knows_all = self._history()
 
     def run(self) -> None:
         places = sorted(self._legacy.sessions.items(), key=lambda item: item[1].at)
@@ -170,9 +183,13 @@ class _Merging:
 
     def _cannot_be_deleted(self, key: str, place: Located) -> bool:
         """Whether a session that the store does not have was never in it."""
-        if self._originals is None or key in self._originals or key in self._deleted:
+        if key in self._deleted or place.updated_at <= self._journal_began_ms:
             return False
-        return place.updated_at > self._journal_began_ms
+        return not self._formerly.had(key) and (self._knows_all or self._formerly.is_complete)
+
+    @cached_property
+    def _formerly(self) -> Formerly:
+        return Formerly(self._place, self._core.key_rule)
 
     def _history(self) -> tuple[frozenset[str], float, bool]:
         """What the journal tells: keys deleted, since when (epoch ms), and whether that is since the beginning."""
@@ -192,18 +209,3 @@ class _Merging:
             reader.close()
         migrated = self._core.state.migrated_from is not None and header.base == 1
         return deleted, header.at_ms, header.generation == 1 and (migrated or header.base == 0)
-
-    def _read_originals(self) -> frozenset[str] | None:
-        """The keys in the files that were taken over, by their backups; None if the first one's is not there."""
-        place = self._place
-        state = place.store_state()
-        origin = state.migrated_from if state is not None else None
-        if origin is None:
-            return None
-        keys: set[str] = set()
-        complete = False
-        for name in place.backups():
-            found = index_legacy(place.fs, f"{place.path}/{name}", ANY_SIZE)
-            keys.update(found.sessions)
-            complete |= (found.size, found.sha256) == (origin.get("bytes"), origin.get("sha256"))
-        return frozenset(keys) if complete else None

@@ -158,9 +158,17 @@ class Place:
         return name
 
     def _has_second_name(self, status: os.stat_result) -> bool:
+        return any((other := self.status(name)) and other.st_ino == status.st_ino for name in self.second_names())
+
+    def second_names(self) -> list[str]:
+        """Names that only migrations gave to legacy files that were taken over, see ``retire``."""
         prefix = f"{self.legacy_name}.migrated."
-        names = [name for name in self.fs.listdir(self.fd) if name.startswith(prefix)]
-        return any((other := self.status(name)) and other.st_ino == status.st_ino for name in names)
+        return sorted(name for name in self.fs.listdir(self.fd) if name.startswith(prefix))
+
+    def former_stores(self) -> list[str]:
+        """Names of the directories that were rolled back."""
+        pattern = re.compile(re.escape(self.store_name) + r"\.bak\.[0-9]{1,18}\Z")
+        return sorted(name for name in self.fs.listdir(self.fd) if pattern.match(name))
 
     def backups(self) -> list[str]:
         """Names of the legacy files that were taken over, oldest first; second names not counted."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import logging
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -134,15 +135,15 @@ def test_a_session_that_the_old_program_began_is_taken_in(store: Path, rotated: 
     assert sessions(store) == BASE | {"begun": new}
 
 
-@pytest.mark.parametrize("lost", ["sessions.json.bak.", "sessions.json.migrated."])
+@pytest.mark.parametrize("lost", ["sessions.json.bak.", "sessions.json.migrated.", "sessions.json."])
 def test_without_the_original_nothing_missing_is_taken_in(store: Path, lost: str) -> None:
-    """With a forgotten past and no backup of the original at hand, nobody can tell what was deleted."""
+    """With a forgotten past and neither name of the original there, nobody can tell what was deleted."""
     rotate(store)
     for name in names(store.parent, lost):
         (store.parent / name).unlink()
     late(store, BASE | {"begun": {"updatedAt": now_ms() + 5}})
     taken = migration.migrate(store).migrated_count
-    assert taken == (0 if lost == "sessions.json.bak." else 1)
+    assert taken == (0 if lost == "sessions.json." else 1)
 
 
 def test_a_file_from_before_the_migration(store: Path) -> None:
@@ -264,3 +265,85 @@ def test_refused_calls(tmp_path: Path, error: str, forever: bool) -> None:
         if untouched:
             break
     assert number > 60
+
+
+# -- the store's key rule -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rotated", [False, True], ids=["same journal", "new journal"])
+def test_keys_are_compared_as_the_store_does(tmp_path: Path, rotated: bool) -> None:
+    """Beside a store that tells case apart nothing deleted comes back in lower case, and nobody gets a twin."""
+    path = tmp_path / "sessions.json"
+    with SessionStore.open(path, keys="exact") as handle:
+        for key in ("User:Foo", "User:Bar", "user:baz"):
+            handle.put(key, {"sessionId": key, "updatedAt": START})
+        handle.delete("User:Foo")
+    if rotated:
+        rotate(path)
+    at = now_ms() + 5000
+    late(path, {key: {"sessionId": "late", "updatedAt": at} for key in ("User:Foo", "User:Bar", "User:Baz")})
+    migration.migrate(path)
+    found = sessions(path)
+    assert found["User:Bar"] == {"sessionId": "late", "updatedAt": at}
+    assert found["user:baz"] == {"sessionId": "user:baz", "updatedAt": START}
+    # Whether this one was ever deleted only the first journal can tell.
+    assert found.keys() - {"User:Baz"} == {"User:Bar", "user:baz"}
+    assert ("User:Baz" in found) == (not rotated)
+
+
+def test_spellings_are_two_sessions_where_the_store_tells_case_apart(tmp_path: Path) -> None:
+    """Neither stands for the other, whichever is newer."""
+    path = tmp_path / "sessions.json"
+    with SessionStore.open(path, keys="exact") as handle:
+        handle.put("A", {"updatedAt": START})
+        handle.put("a", {"updatedAt": START})
+    late(path, {"A": {"updatedAt": START + 1}, "a": {"updatedAt": START + 2}})
+    assert migration.migrate(path).migrated_count == 2
+    assert sessions(path) == {"A": {"updatedAt": START + 1}, "a": {"updatedAt": START + 2}}
+
+
+# -- what records there are of deleted sessions ----------------------------------------------------
+
+FUTURE = 4_000_000_000_000
+
+
+@pytest.mark.parametrize("lost", ["", "sessions.json.bak.", "sessions.json.migrated.", "sessions.d.bak."])
+@pytest.mark.parametrize("deleted_in", ["the store", "the legacy program"])
+def test_what_was_deleted_before_an_earlier_rollback_stays_away(
+    tmp_path: Path, deleted_in: str, lost: str
+) -> None:
+    """Any record of it is enough: backups of legacy files, or the directory of before the rollback."""
+    path = put_legacy(tmp_path, BASE | {"k0": BASE["k0"] | {"updatedAt": FUTURE}})
+    original = path.read_bytes()
+    migration.migrate(path)
+    if deleted_in == "the store":
+        with SessionStore.open(path) as handle:
+            handle.delete("k0")
+    migration.rollback(path)
+    if deleted_in == "the legacy program":
+        put_legacy(tmp_path, {key: BASE[key] for key in BASE if key != "k0"})
+    migration.migrate(path)
+    if lost:
+        for name in names(tmp_path, lost):
+            item = tmp_path / name
+            shutil.rmtree(item) if item.is_dir() else item.unlink()
+    put_legacy(tmp_path, original)
+    result = migration.migrate(path)
+    assert sessions(path).keys() == BASE.keys() - {"k0"}
+    assert "may have been deleted from the store: 'k0'" in result.warnings[-1]
+
+
+def test_a_long_key_in_the_directory_of_before(tmp_path: Path) -> None:
+    """Its file's name is a check sum; it is known all the same."""
+    key = "agent:" + "x" * 300
+    path = put_legacy(tmp_path, BASE | {key: {"updatedAt": FUTURE}})
+    original = path.read_bytes()
+    migration.migrate(path)
+    migration.rollback(path)
+    put_legacy(tmp_path, BASE)
+    migration.migrate(path)
+    for name in names(tmp_path, "sessions.json."):
+        (tmp_path / name).unlink()
+    put_legacy(tmp_path, original)
+    migration.migrate(path)
+    assert sessions(path) == BASE
