@@ -71,12 +71,25 @@ def test_show_tells_of_both(run: Run, busy: str) -> None:
     """For people a line each, for programs members."""
     shown = run("show", MAIN, "--store", busy).stdout
     assert f"lease\tgateway-1/run-42, process {os.getpid()}, ends in" in shown
-    assert "inbox\t2 messages, 1 of them taken" in shown
+    assert "inbox\t2 messages, 1 taken" in shown
     told = json.loads(run("show", MAIN, "--store", busy, "--json").stdout)
     assert told["inbox"] == {"messages": 2, "taken": 1}
     assert told["lease"]["owner"] == "gateway-1/run-42"
     plain = json.loads(run("show", "bot:old", "--store", busy, "--json").stdout)
     assert (plain["lease"], plain["inbox"]) == (None, {"messages": 0, "taken": 0})
+
+
+def test_show_tells_of_a_session_without_an_entry(run: Run, busy: str) -> None:
+    """Messages and leases that wait for a session are shown; of what is not there nothing is."""
+    shown = run("show", "nobody", "--store", busy).stdout
+    assert shown.splitlines() == [
+        "session\tnobody",
+        "entry\tnone yet",
+        "inbox\t1 message, 0 taken; see: sessiondir inbox KEY",
+    ]
+    told = json.loads(run("show", "nobody", "--store", busy, "--json").stdout)
+    assert (told["entry"], told["version"], told["size"], told["inbox"]["messages"]) == (None, None, None, 1)
+    run("show", "nobody else", "--store", busy, code=10)
 
 
 def test_nothing_to_show(run: Run, store_path: str) -> None:
@@ -90,8 +103,15 @@ def test_nothing_to_show(run: Run, store_path: str) -> None:
 
 def test_post(run: Run, store_path: str) -> None:
     """JSON or text, once for an id; --dry-run writes nothing; a mistyped object is refused."""
-    run("post", MAIN, '{"a": 1}', "--id", "x", "--store", store_path)
-    run("post", MAIN, '{"a": 1}', "--id", "x", "--store", store_path)
+    said = run("post", MAIN, '{"a": 1}', "--id", "x", "--store", store_path).stderr
+    assert said == f"{MAIN}: posted as x; 1 waiting\n"
+    said = run("post", MAIN, '{"a": 1}', "--id", "x", "--store", store_path).stderr
+    assert said == f"{MAIN}: x was posted before; 1 waiting\n"
+    run("post", "gone", "hello", "--id", "y", "--store", store_path)
+    with SessionStore.open(store_path) as store:
+        store.take("gone", ack=True)
+    said = run("post", "gone", "hello", "--id", "y", "--store", store_path).stderr
+    assert said == "gone: y was posted before; 0 waiting; there is no such session yet\n"
     run("post", MAIN, "hello", "--dry-run", "--store", store_path)
     told = json.loads(run("post", "new", "hello", "--store", store_path, "--json").stdout)
     assert (told["body"], told["waiting"], told["dryRun"]) == ("hello", 1, False)

@@ -18,14 +18,14 @@ _INBOXES = (
     Column("MESSAGES", "number"),
     Column("TAKEN", "number"),
     Column("SIZE", "size"),
-    Column("OLDEST", "time"),
+    Column("OLDEST", "age"),
     Column("ENTRY"),
 )
 _MESSAGES = (
     Column("ID"),
-    Column("POSTED", "time"),
+    Column("POSTED", "age"),
     Column("DELIVERIES", "number"),
-    Column("TAKEN BY", "number"),
+    Column("TAKEN BY", "id"),
     Column("MESSAGE", gives_way=True),
 )
 

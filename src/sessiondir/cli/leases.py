@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 _COLUMNS = (
     Column("SESSION"),
     Column("OWNER"),
-    Column("PROCESS", "number"),
-    Column("GRANTED", "time"),
-    Column("TOKEN", "number"),
-    Column("STATE", gives_way=True),
+    Column("PROCESS", "id"),
+    Column("GRANTED", "age"),
+    Column("TOKEN", "id"),
+    Column("STATE"),
 )
 
 
@@ -62,9 +62,10 @@ def lease_as_json(lease: LeaseInfo) -> dict[str, Any]:
 
 def state_text(lease: LeaseInfo) -> str:
     """Whether it is held, and for how long, or why it is not."""
-    return f"free: {lease.free}" if lease.free else f"ends in {lease.ends_in_s:,.0f} s unless renewed"
+    return f"free: {lease.free}" if lease.free else f"ends in {lease.ends_in_s:,.0f} s"
 
 
 def lease_text(lease: LeaseInfo) -> str:
     """A lease on one line."""
-    return f"{lease.owner}, process {lease.pid}, {state_text(lease)}"
+    unless = "" if lease.free else " unless renewed"
+    return f"{lease.owner}, process {lease.pid}, {state_text(lease)}{unless}"

@@ -13,6 +13,7 @@ import logging
 import os
 import re
 import sys
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -174,12 +175,13 @@ def age_text(at_ms: float | None, now_ms: float) -> str:
 class Column:
     """A column of a table.
 
-    ``kind`` says what the values are: text, a plain number, bytes, US dollars, or epoch milliseconds.
+    ``kind`` says what the values are: text, a number, a number that is a name (of a process, say), bytes,
+    US dollars, or epoch milliseconds, as a time or, where there is no room, as an age.
     ``gives_way``: on a narrow terminal this one is cut before others are folded.
     """
 
     title: str
-    kind: Literal["text", "number", "size", "cost", "time"] = "text"
+    kind: Literal["text", "number", "id", "size", "cost", "time", "age"] = "text"
     gives_way: bool = False
 
 
@@ -188,8 +190,13 @@ _ON_TERMINAL: Final[dict[str, Callable[[Any], str]]] = {
     "size": size_text,
     "cost": lambda value: f"${value:,.2f}",
     "time": time_text,
+    "age": lambda value: age_text(value, time.time() * 1000) or time_text(value),
 }
-_PIPED: Final[dict[str, Callable[[Any], str]]] = {"cost": lambda value: f"{value:.6f}", "time": time_text}
+_PIPED: Final[dict[str, Callable[[Any], str]]] = {
+    "cost": lambda value: f"{value:.6f}",
+    "time": time_text,
+    "age": time_text,
+}
 
 
 def _cell(column: Column, value: Any, *, terminal: bool) -> str:
@@ -239,7 +246,7 @@ def _draw(columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> None:
         others = sum(widths[:number] + widths[number + 1 :])
         table.add_column(
             column.title,
-            justify="right" if column.kind in ("number", "size", "cost") else "left",
+            justify="right" if column.kind in ("number", "id", "size", "cost") else "left",
             # Half a number must not pass for a whole one.
             overflow="ellipsis" if column.gives_way or column.kind != "text" else "fold",
             no_wrap=column.gives_way or column.kind != "text",

@@ -53,11 +53,22 @@ def post(
     """
     body = parse_value("MESSAGE", message)
     with open_for_reading(path) if dry_run else open_for_writing(path, lock_timeout) as store:
+        before = {one.id for one in store.peek(key, taken=True)} if given is not None else ()
         found = given if dry_run else store.post(key, body, id=given, ttl=ttl)
         waiting = len(store.peek(key))
+        is_known = given in before or (
+            given is not None and given not in {m.id for m in store.peek(key, taken=True)}
+        )
+        has_entry = key in store
     if as_json:
         output.print_json({"key": key, "id": found, "waiting": waiting, "dryRun": dry_run, "body": body})
     elif dry_run:
         output.note(f"{output.clean(key)}: would be posted; nothing was written")
     else:
-        output.note(f"{output.clean(key)}: posted as {output.clean(str(found))}; {waiting:,} waiting")
+        done = (
+            f"{output.clean(str(found))} was posted before"
+            if is_known
+            else f"posted as {output.clean(str(found))}"
+        )
+        missing = "" if has_entry else "; there is no such session yet"
+        output.note(f"{output.clean(key)}: {done}; {waiting:,} waiting{missing}")

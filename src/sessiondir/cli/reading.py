@@ -49,6 +49,14 @@ def _is_same_entry(store: SessionStore, key: str, version: int) -> bool:
     return entry is not None and entry_sum(codec.to_fields(entry)) == version
 
 
+def find_session(store: SessionStore, key: str) -> tuple[dict[str, Any] | None, int | None]:
+    """As ``read_session``; nothing and no version if there is no entry."""
+    try:
+        return read_session(store, key)
+    except SessionNotFound:
+        return None, None
+
+
 def check_version(store: SessionStore, key: str, if_version: int | None) -> None:
     """Raise ``ConflictError`` if the session's version is not ``if_version`` (0: no such session)."""
     actual = store.version_of(key) or 0

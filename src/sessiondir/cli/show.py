@@ -10,7 +10,7 @@ import click
 from sessiondir.cli import output
 from sessiondir.cli.leases import lease_as_json, lease_text
 from sessiondir.cli.options import examples, json_option, open_for_reading, store_option
-from sessiondir.cli.reading import read_session
+from sessiondir.cli.reading import find_session, not_found
 
 _TEXT = 500
 _ITEMS = 20
@@ -31,15 +31,20 @@ def show(*, path: str, key: str, full: bool, as_json: bool) -> None:
     """Show the session KEY: version, time, size, lease, inbox and entry.
 
     Long texts and arrays within the entry are cut short, and say so; --full and --json give
-    everything. To get the entry alone use `sessiondir get`.
+    everything. To get the entry alone use `sessiondir get`. A session that has only messages
+    or a lease so far has no entry.
     """
     with open_for_reading(path) as store:
-        entry, version = read_session(store, key)
+        entry, version = find_session(store, key)
         lease = store.lease_of(key)
         messages = store.peek(key, taken=True)
+        if entry is None and lease is None and not messages:
+            raise not_found(store, key)
     taken = sum(message.taken_by is not None for message in messages)
-    size = len(output.json_text(entry, indent=None).encode("utf-8", "surrogatepass"))
-    updated_at = entry.get("updatedAt")
+    size = (
+        len(output.json_text(entry, indent=None).encode("utf-8", "surrogatepass")) if entry is not None else None
+    )
+    updated_at = entry.get("updatedAt") if entry is not None else None
     if isinstance(updated_at, bool) or not isinstance(updated_at, int | float):
         updated_at = None
     if as_json:
@@ -48,17 +53,20 @@ def show(*, path: str, key: str, full: bool, as_json: bool) -> None:
         told["inbox"] = {"messages": len(messages), "taken": taken}
         output.print_json({**told, "entry": entry})
         return
-    facts = [("session", key), ("version", str(version))]
+    facts = [("session", key), ("version", str(version)) if entry is not None else ("entry", "none yet")]
     if updated_at is not None:
         age = output.age_text(updated_at, time.time() * 1000)
         facts.append(("updated", output.time_text(updated_at) + (f" ({age})" if age else "")))
-    facts.append(("size", output.size_text(size)))
+    if size is not None:
+        facts.append(("size", output.size_text(size)))
     if lease is not None:
         facts.append(("lease", lease_text(lease)))
     if messages:
-        facts.append(("inbox", f"{len(messages):,} messages, {taken:,} of them taken"))
+        count = f"{len(messages):,} messages" if len(messages) > 1 else "1 message"
+        facts.append(("inbox", f"{count}, {taken:,} taken; see: sessiondir inbox KEY"))
     output.print_facts(facts)
-    output.print_json(entry if full else cut_short(entry))
+    if entry is not None:
+        output.print_json(entry if full else cut_short(entry))
 
 
 def cut_short(value: Any) -> Any:
