@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from sessiondir.cli import output
@@ -15,6 +17,9 @@ from sessiondir.cli.options import (
     store_option,
     timeout_option,
 )
+
+if TYPE_CHECKING:
+    from sessiondir.store import SessionStore
 
 
 @click.command(
@@ -53,22 +58,22 @@ def post(
     """
     body = parse_value("MESSAGE", message)
     with open_for_reading(path) if dry_run else open_for_writing(path, lock_timeout) as store:
-        before = {one.id for one in store.peek(key, taken=True)} if given is not None else ()
+        before = _ids(store, key)
         found = given if dry_run else store.post(key, body, id=given, ttl=ttl)
         waiting = len(store.peek(key))
-        is_known = given in before or (
-            given is not None and given not in {m.id for m in store.peek(key, taken=True)}
-        )
+        # An id of a message that was acknowledged, too, is remembered for a while.
+        is_known = given is not None and (given in before or given not in _ids(store, key))
         has_entry = key in store
     if as_json:
         output.print_json({"key": key, "id": found, "waiting": waiting, "dryRun": dry_run, "body": body})
     elif dry_run:
         output.note(f"{output.clean(key)}: would be posted; nothing was written")
     else:
-        done = (
-            f"{output.clean(str(found))} was posted before"
-            if is_known
-            else f"posted as {output.clean(str(found))}"
-        )
+        name = output.clean(str(found))
+        done = f"{name} was posted before" if is_known else f"posted as {name}"
         missing = "" if has_entry else "; there is no such session yet"
         output.note(f"{output.clean(key)}: {done}; {waiting:,} waiting{missing}")
+
+
+def _ids(store: SessionStore, key: str) -> set[str]:
+    return {message.id for message in store.peek(key, taken=True)}
