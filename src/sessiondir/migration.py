@@ -30,7 +30,7 @@ from sessiondir.inspection import Inspection, inspect, is_active
 from sessiondir.model import Limits
 from sessiondir.rollback import RollbackResult, rollback
 from sessiondir.staging import Progress
-from sessiondir.takeover import LOCK_TIMEOUT_S, Outcome, is_rolled_back, take_over
+from sessiondir.takeover import LOCK_TIMEOUT_S, Outcome, is_rolled_back, left_behind, take_over
 
 __all__ = (
     "Inspection",
@@ -64,7 +64,8 @@ class MigrationResult:
     ``missing``, ``rolled_back`` (left alone, see ``migrate``) or ``failed``; ``error`` is the
     exception behind the last. ``legacy_count`` counts the members of the legacy file,
     ``migrated_count`` the sessions made of them, or taken over from a file that had appeared
-    beside an active store.
+    beside an active store (``late``). ``warnings`` name every entry that was left out and every
+    number that was not kept.
     """
 
     path: str
@@ -75,6 +76,7 @@ class MigrationResult:
     backup_path: str | None = None
     warnings: tuple[str, ...] = ()
     error: StoreError | None = None
+    late: bool = False
 
     @property
     def issues(self) -> tuple[str, ...]:
@@ -144,6 +146,7 @@ def migrate(
         result.migrated_count,
         result.backup_path,
         result.warnings,
+        late=result.late,
     )
 
 
@@ -196,7 +199,8 @@ def migrate_all(
     Other arguments as ``migrate``.
 
     Logs one line: at warning if a store was invalid or failed, else at info, and none where
-    there is no store at all. Raises ``InvalidPath`` before anything is done.
+    there is no store at all; and a warning for each store that was migrated with something
+    left out. Raises ``InvalidPath`` before anything is done.
     """
     stores = dict.fromkeys(layout.store_path(path)[1] for path in paths)
     results = []
@@ -211,6 +215,8 @@ def migrate_all(
             clock=clock,
         )
         results.append(result)
+        if result.outcome == "migrated" and result.warnings and not result.late:
+            _log.warning("%s", left_behind(result.path, result.warnings))
     report = MigrationReport(tuple(results))
     if results:
         _log.log(logging.WARNING if report.needs_attention else logging.INFO, "%s", report.summary)

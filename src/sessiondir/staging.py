@@ -34,6 +34,8 @@ Progress = Callable[[int, int], None]
 _BATCH_FILES = 64
 _BATCH_BYTES = 8 << 20
 # What may still be written while the legacy lock is held, which others respect for 30 s only.
+_KEPT_WARNINGS = 200
+"""As many are kept in ``state.json``, for those who look later; they are of some 200 bytes."""
 _LATE_FILES = 256
 _LATE_BYTES = 16 << 20
 _IN_THE_WAY = frozenset((errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR))
@@ -156,7 +158,9 @@ class Staging:
             raise MigrationError(text, path=self._place.legacy_path, reason=reason)
 
     def _origin(self, legacy: LegacyFile) -> dict[str, object]:
-        return {
+        warnings = legacy.warnings
+        told = {"warnings": warnings[:_KEPT_WARNINGS], "warningCount": len(warnings)} if warnings else {}
+        return told | {
             "path": self._place.legacy_name,
             "at": int(self._place.clock.now() * 1000),
             "entries": legacy.legacy_count,

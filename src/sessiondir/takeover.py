@@ -64,6 +64,7 @@ Outcome = Literal[
 _log = logging.getLogger("sessiondir")
 LOCK_TIMEOUT_S = 10.0
 _TRIES = 10
+_LOGGED = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,8 @@ class TakeOver:
     """What became of a legacy store.
 
     ``legacy_count`` counts the members of the file, ``migrated_count`` the sessions made of
-    them; ``backup_path`` is where the file went.
+    them; ``backup_path`` is where the file went. ``late``: it had appeared beside an active
+    store, which was logged.
     """
 
     outcome: Outcome
@@ -80,6 +82,7 @@ class TakeOver:
     migrated_count: int = 0
     backup_path: str | None = None
     warnings: tuple[str, ...] = ()
+    late: bool = False
 
 
 def is_rolled_back(fs: FileSystem, store_path: str) -> bool:
@@ -319,8 +322,14 @@ class _TakingOver:
         merged = self._merged
         assert merged is not None
         warnings = (*result.warnings, merged.summary(), *merged.details())
-        _log.warning("%s; its file is now %s", merged.summary(), result.backup_path)
-        return replace(result, migrated_count=merged.taken, warnings=warnings)
+        _log.warning("%s; its file is now %s", "; ".join((merged.summary(), *result.warnings)), result.backup_path)
+        return replace(result, migrated_count=merged.taken, warnings=warnings, late=True)
+
+
+def left_behind(legacy_path: str, warnings: tuple[str, ...]) -> str:
+    """What a migration had to say, in one line for the log."""
+    more = f"; and {len(warnings) - _LOGGED} more" if len(warnings) > _LOGGED else ""
+    return f"{legacy_path} was migrated, and kept as a backup: {'; '.join(warnings[:_LOGGED])}{more}"
 
 
 def rolled_back_error(legacy_path: str) -> MigrationError:

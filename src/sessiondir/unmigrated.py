@@ -131,11 +131,14 @@ class Unmigrated:
         Raises ``MigrationError`` naming what is in the way; the legacy file still stands.
         """
         # Needed once in a store's life, so not at every program's start.
-        from sessiondir.takeover import take_over  # noqa: PLC0415
+        from sessiondir.takeover import left_behind, take_over  # noqa: PLC0415
 
         result = take_over(
             self._fs, self._clock, self.legacy_path, self._path, self._limits, allow_network=self._allow_network
         )
+        if result.outcome == "migrated" and result.warnings and not result.late:
+            # Nobody sees the result of a migration that nobody asked for.
+            _log.warning("%s", left_behind(self.legacy_path, result.warnings))
         if result.outcome not in ("migrated", "already_directory", "skipped_empty", "missing"):
             reason = "; ".join(result.warnings) or result.outcome
             raise MigrationError(

@@ -221,6 +221,16 @@ def test_writing_to_a_legacy_store_migrates_it_and_says_so(run: Run, legacy_path
     assert "migrated" not in run("set", MAIN, "model=o", "--store", legacy_path).stderr
 
 
+def test_what_a_first_write_leaves_out_is_told(run: Run, legacy_path: str) -> None:
+    """At once on standard error, and later by ``info``."""
+    entries = json.loads(Path(legacy_path).read_text())
+    Path(legacy_path).write_text(json.dumps(entries | {"broken": 7}))
+    assert "'broken' was left out" in run("set", MAIN, "model=new", "--store", legacy_path).stderr
+    assert "at migration" in run("info", "--store", legacy_path).stdout
+    told = json.loads(run("info", "--json", "--store", legacy_path).stdout)["migratedFrom"]
+    assert told["warnings"] == ["'broken' was left out: the entry is not an object"]
+
+
 def test_a_version_read_from_a_legacy_file_holds_for_the_same_entry(run: Run, legacy_path: str) -> None:
     """Somebody else migrated the store meanwhile; only a change of the session itself is in the way."""
     version = str(json.loads(run("show", MAIN, "--json", "--store", legacy_path).stdout)["version"])

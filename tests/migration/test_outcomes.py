@@ -323,6 +323,45 @@ def test_a_store_that_cannot_be_migrated_refuses_writes_clearly(tmp_path: Path) 
     assert listing(tmp_path) == before
 
 
+UNUSABLE = {"number": 7, "null": None, "__proto__": {"a": 1}, " ": {}, "\ud800": {}, "list": []}
+
+
+@pytest.mark.parametrize("way", ["first write", "all"])
+def test_what_is_left_out_is_told_without_being_asked(
+    tmp_path: Path, way: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In the log, each entry by its key and with the reason; and later, however often the store was written."""
+    path = put_legacy(tmp_path, json.dumps(SMALL | UNUSABLE).encode())
+    if way == "first write":
+        with SessionStore.open(path) as store:
+            store.patch("42", {"label": "x"})
+    else:
+        migration.migrate_all([path])
+    (record,) = [one for one in caplog.records if one.levelname == "WARNING"]
+    for turn in range(2):
+        with SessionStore.open(path) as store:
+            store.put("filler", {"text": f"{turn}" * 200_000})
+    with SessionStore.open(path, read_only=True) as store:
+        told = store.info().migrated_from
+    assert told is not None
+    assert (len(told["warnings"]), told["warningCount"]) == (6, 6)
+    for name, text in zip(UNUSABLE, told["warnings"], strict=True):
+        assert text.startswith(f"{name!r} was left out: ")
+        assert text in record.getMessage()
+
+
+def test_many_warnings_are_cut(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The log line and the state file stay small; both say how many there are."""
+    path = put_legacy(tmp_path, SMALL | {f"n{n}": n for n in range(5000)})
+    with SessionStore.open(path) as store:
+        store.patch("42", {"label": "x"})
+        told = store.info().migrated_from
+    assert told is not None
+    assert (len(told["warnings"]), told["warningCount"]) == (200, 5000)
+    (record,) = caplog.records
+    assert "and 4980 more" in record.getMessage()
+
+
 def test_a_damaged_store_is_neither_empty_nor_overwritten(tmp_path: Path) -> None:
     """Reading and writing a file that cannot be understood raise; its bytes stay."""
     damaged(tmp_path)

@@ -73,7 +73,17 @@ def _lines(facts: StoreInfo) -> list[tuple[str, str]]:
     ]
     if facts.migrated_from is not None:
         lines.append(("migrated from", _origin(facts.migrated_from)))
+        lines += [("at migration", text) for text in _warnings(facts.migrated_from)]
     return lines
+
+
+def _warnings(told: Mapping[str, Any]) -> list[str]:
+    """What the migration had to say, as far as it is kept."""
+    kept = told.get("warnings")
+    texts = [text for text in kept if isinstance(text, str)] if isinstance(kept, list) else []
+    count = told.get("warningCount")
+    more = count - len(texts) if isinstance(count, int) else 0
+    return [*texts, f"and {more:,} more"] if more > 0 else texts
 
 
 def _origin(told: Mapping[str, Any]) -> str:
