@@ -29,7 +29,7 @@ ORDER = [
     # directories and durable writes
     "durable", "directory", "quarantine",
     # one on-disk thing each
-    "state", "commitline", "journal", "entries", "lockfile", "turns", "locks", "trash",
+    "state", "listfile", "commitline", "journal", "entries", "listkeeping", "lockfile", "turns", "locks", "trash",
     # finding, reading, writing, levelling
     "opening", "cache", "follower", "view", "sync", "commit", "checkpoint", "pacing", "writing", "core",
     "registry",

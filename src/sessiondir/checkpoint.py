@@ -31,6 +31,7 @@ from sessiondir.document import Document
 from sessiondir.entries import SessionFiles
 from sessiondir.errors import CorruptFile, DurabilityUnknown, StoreError, translated
 from sessiondir.journal import Header, JournalFile
+from sessiondir.listkeeping import ListingKeeper
 from sessiondir.lockfile import ByteLock
 from sessiondir.model import Limits
 from sessiondir.mutex import finally_release
@@ -69,18 +70,27 @@ class Checkpointer:
         self._lock = lock
         self._limits = limits
         self._state = state
+        self.listing = ListingKeeper(directory, clock, files)
 
     def is_busy(self) -> bool:
         """Whether a thread of this process is at it."""
         return self._lock.is_busy()
 
-    def run(self, timeout_s: float, *, youngest_s: float = 0.0, rotate_bytes: int | None = None) -> bool:
+    def run(
+        self,
+        timeout_s: float,
+        *,
+        youngest_s: float = 0.0,
+        rotate_bytes: int | None = None,
+        at_leisure: bool = False,
+    ) -> bool:
         """Bring the session files level with everything committed before the call.
 
         Args:
             timeout_s: how long to wait while another process checkpoints (0: do not wait).
             youngest_s: do nothing if another process did it less than so many seconds ago.
             rotate_bytes: start a new journal if this one is longer; default ``journal_bytes``.
+            at_leisure: nobody waits, so a missing listing file may be made, which reads all session files.
 
         Returns False if nothing was done because of another process. Raises ``StorageError``;
         the store is as good as before, and the journal still holds what the files lack.
@@ -89,12 +99,17 @@ class Checkpointer:
         longest = self._limits.journal_bytes if rotate_bytes is None else rotate_bytes
 
         def work() -> bool:
-            return self._lock.acquire(mine, timeout_s) and self._run(youngest_s, longest)
+            return self._lock.acquire(mine, timeout_s) and self._run(youngest_s, longest, at_leisure)
 
-        with translated(self._directory.path, "level"):
-            return finally_release(work, lambda: self._lock.release(mine))
+        if not at_leisure:
+            self.listing.waiting.add(mine)
+        try:
+            with translated(self._directory.path, "level"):
+                return finally_release(work, lambda: self._lock.release(mine))
+        finally:
+            self.listing.waiting.discard(mine)
 
-    def _run(self, youngest_s: float, rotate_bytes: int) -> bool:
+    def _run(self, youngest_s: float, rotate_bytes: int, at_leisure: bool) -> bool:
         view = self._view
         stored = self._stored_state()
         with view.mutex:
@@ -110,10 +125,18 @@ class Checkpointer:
             view.settle()
             target, todo, end = view.version, list(view.dirty), view.end
             rotate = view.end > rotate_bytes or bool(self._journal().damage)
+        self.listing.begin(stored, self._journal().inode)
         certain = self._level(todo, target)
+        listing = self.listing.finish(anew=at_leisure) if certain == target else None
+        self._state = replace(self._state, listing=listing)
         if rotate and certain == target:
             self._rotate(target, end)
-        elif stored is None or certain > stored.version or stored.inode != self._journal().inode:
+        elif (
+            stored is None
+            or certain > stored.version
+            or stored.inode != self._journal().inode
+            or stored.listing != listing
+        ):
             self._write_state(certain, self._journal(), end if certain == target else 0)
         return True
 
@@ -190,7 +213,9 @@ class Checkpointer:
             # Everything in the batch was read from this journal, before this end.
             file, end = self._journal(), view.end
         self._sync.wait(file, end)
+        self.listing.before_writing()
         self._files.write(batch)
+        self.listing.after_writing(batch)
         with view.mutex:
             view.levelled({doc.key: doc.latest for doc in batch})
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+_COARSE: int | None = getattr(time, "CLOCK_REALTIME_COARSE", None)  # what file systems take their times from
 _UP = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
@@ -17,6 +18,8 @@ class Clock:
     now = staticmethod(time.time)
     monotonic = staticmethod(time.monotonic)
     sleep = staticmethod(time.sleep)
+    tick_s = time.clock_getres(_COARSE) if _COARSE is not None else 0.01
+    """How long the times of files may stand still, in seconds."""
     up = staticmethod(_up)
     """Seconds since the machine started, time asleep included; the same for all its processes."""
 

@@ -378,16 +378,30 @@ class Core:
                     self._thread = thread  # only now: if starting was interrupted the next commit starts another
         self._wake.put(None)
 
-    def checkpoint(self, timeout_s: float, *, youngest_s: float = 0.0, rotate_bytes: int | None = None) -> bool:
+    def checkpoint(
+        self,
+        timeout_s: float,
+        *,
+        youngest_s: float = 0.0,
+        rotate_bytes: int | None = None,
+        at_leisure: bool = False,
+    ) -> bool:
         """Bring the session files level; see ``Checkpointer.run``."""
         if self._lock_file is None:
             return True
         self._require_place()
         try:
-            return self.checkpointer.run(timeout_s, youngest_s=youngest_s, rotate_bytes=rotate_bytes)
+            return self.checkpointer.run(
+                timeout_s, youngest_s=youngest_s, rotate_bytes=rotate_bytes, at_leisure=at_leisure
+            )
         except DurabilityUnknown as exc:
             self.fail(exc)
             raise
+
+    def distrust_listing(self, identity: str) -> None:
+        """Have the next checkpoint in the background make another ``listing.jsonl``; this one is damaged."""
+        if self._lock_file is not None:
+            self.checkpointer.listing.distrusted = identity
 
     def _require_place(self) -> None:
         """Refuse to go on if the store's path names another directory now, or none.
@@ -420,6 +434,8 @@ class Core:
             return  # at the end of the interpreter, before the handles went
         self._closed = True
         self._stop.set()
+        if self._lock_file is not None:
+            self.checkpointer.listing.waiting.add(self)
         self._wake.put(None)
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():

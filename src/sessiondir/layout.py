@@ -16,11 +16,12 @@ KIND: Final = "openclaw-session-store-directory"
 LAYOUT_VERSION: Final = 1
 STATE: Final = "state.json"
 LOCK: Final = "lock"
+LISTING: Final = "listing.jsonl"
 ENTRIES: Final = "entries"
 WAITING: Final = "waiting"
 QUARANTINE: Final = "quarantine"
 TRASH: Final = "trash"
-KNOWN_NAMES: Final = frozenset((STATE, LOCK, ENTRIES, WAITING, QUARANTINE, TRASH))
+KNOWN_NAMES: Final = frozenset((STATE, LOCK, LISTING, ENTRIES, WAITING, QUARANTINE, TRASH))
 
 MAX_KEY_BYTES: Final = 4096
 _PLAIN_NAME_BYTES: Final = 120

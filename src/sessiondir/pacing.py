@@ -39,7 +39,7 @@ class Levelled(Protocol):
     def path(self) -> str:
         """The store directory."""
 
-    def checkpoint(self, timeout_s: float, *, youngest_s: float = 0.0) -> bool:
+    def checkpoint(self, timeout_s: float, *, youngest_s: float = 0.0, at_leisure: bool = False) -> bool:
         """Bring the session files level."""
 
 
@@ -75,7 +75,7 @@ def level_in_background(
         started = core.clock.monotonic()
         try:
             youngest_s = 0.8 * (min(interval_s, _LOOK_S) if has_many_behind(core.view) else interval_s)
-            if not core.checkpoint(0, youngest_s=youngest_s):
+            if not core.checkpoint(0, youngest_s=youngest_s, at_leisure=True):
                 wake.put(None)
         except (OSError, StoreError) as exc:
             _log.error("checkpoint of %s: %s; commits go on, it is tried again", core.path, str(exc))

@@ -6,6 +6,8 @@ of a layout-1 program has only kind, layoutVersion, version and updatedAt.
 
 from __future__ import annotations
 
+import re
+import zlib
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +17,7 @@ from sessiondir.errors import CorruptFile, FormatTooNew
 from sessiondir.model import HIGHEST_VERSION, KeyRule
 
 _LIMIT = 1 << 20
+_LISTING = re.compile("([0-9a-f]{16})" + ":([0-9]{1,20})" * 6 + r":[0-9a-f]{8}\Z")
 _KNOWN = frozenset(
     (
         "kind",
@@ -28,9 +31,43 @@ _KNOWN = frozenset(
         "unversioned",
         "keys",
         "migratedFrom",
+        "listing",
         "requires",
     )
 )
+
+
+@dataclass(frozen=True, slots=True)
+class StateListing:
+    """What a state file says of ``listing.jsonl``: it tells of the session files as of this state.
+
+    Sorted rows in ``blocks`` lines of ``base`` bytes, then ``appended`` lines of changes up to byte
+    ``size``; whatever follows does not count. ``entries`` is the stamp of ``entries/`` when this was written.
+    """
+
+    identity: str
+    base: int
+    size: int
+    blocks: int
+    appended: int
+    entries: tuple[int, int]
+
+    def encode(self) -> str:
+        """As a member of the state file; a text with a check sum, so that no damage to a number goes unnoticed."""
+        text = "{}:{}:{}:{}:{}:{}:{}".format(
+            self.identity, self.base, self.size, self.blocks, self.appended, *self.entries
+        )
+        return f"{text}:{zlib.crc32(text.encode()):08x}"
+
+
+def _parse_listing(value: object) -> StateListing | None:
+    """The member ``listing``; None if it is not what it should be: the file is a hint, and so is this."""
+    if not isinstance(value, str) or not (match := _LISTING.match(value)):
+        return None
+    identity, *numbers = match.groups()
+    base, size, blocks, appended, inode, changed_ns = map(int, numbers)
+    found = StateListing(identity, base, size, blocks, appended, (inode, changed_ns))
+    return found if found.encode() == value and inode else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +87,7 @@ class State:
     """The version of documents that carry none: the store's when we took it over."""
     inode: str = ""
     """The journal's device and inode number when this was written: a copy of the store has others."""
+    listing: StateListing | None = None
 
     @property
     def default_version(self) -> int:
@@ -75,6 +113,8 @@ class State:
             value["unversioned"] = self.unversioned
         if self.migrated_from is not None:
             value["migratedFrom"] = self.migrated_from
+        if self.listing is not None:
+            value["listing"] = self.listing.encode()
         return codec.indent(codec.encode(value | self.extra))
 
 
@@ -141,6 +181,7 @@ def parse_state(data: bytes, path: str) -> State:
         inode=inode if isinstance(inode, str) else "",
         unversioned=unversioned if isinstance(unversioned, int) else None,
         extra=extra,
+        listing=_parse_listing(value.get("listing")),
     )
 
 

@@ -18,7 +18,8 @@ from sessiondir.document import Document, put_document
 from sessiondir.entrysum import entry_sum
 from sessiondir.errors import CorruptFile, MigrationError
 from sessiondir.fs import FileSystem
-from sessiondir.listing import Order, info_of, page_of
+from sessiondir.listfile import info_of
+from sessiondir.listing import Order, page_of
 from sessiondir.model import Limits, Page
 from sessiondir.signature import legacy_signature
 from sessiondir.snapshot import Snapshot
