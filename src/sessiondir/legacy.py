@@ -7,7 +7,8 @@ takes for "empty" (damaged text, a link, an array) is told apart here and never 
     index_legacy(fs, path, limits)    what is in the file and where, entry by entry
     read_legacy(fs, path, limits)     the same with all entries in memory
 
-Differences kept on purpose: integers above 2**53 keep all their digits, an entry that is no
+Differences kept on purpose: integers above 2**53 keep all their digits (what no double can hold at
+all becomes null and is named, see ``jsnumbers``), an entry that is no
 object, or whose key no JavaScript program can look up safely, is left out and named, and a
 file that is JSON5 rather than JSON is read, with a note, where that program sees nothing.
 
@@ -238,13 +239,13 @@ def _parse(fs: FileSystem, fd: int, data: _Bytes, status: os.stat_result, readin
         raise Unusable(reason)
     text = fs.read_all(fd, JSON5_BYTES)
     try:
-        value = json_of_json5(text)
+        value, notes = json_of_json5(text)
     except (codec.DecodeError, RecursionError):
         raise Unusable(reason) from problem
     if not value.startswith(b"{"):
         raise Unusable("not a JSON object")
     reading.begin_again(
-        "JSON5, not JSON: the legacy program reads it as empty; comments go, NaN and Infinity become null"
+        "JSON5, not JSON: the legacy program reads it as empty; comments go, NaN and Infinity become null", *notes
     )
     return reading.take(iter((value,)))
 

@@ -48,7 +48,7 @@ class LegacyEntries:
 
     def _whole_text(self) -> bytes:
         try:
-            return json_of_json5(self._fs.read_all(self._fd, JSON5_BYTES))
+            return json_of_json5(self._fs.read_all(self._fd, JSON5_BYTES))[0]
         except (codec.DecodeError, OverflowError) as exc:
             raise LegacyChanged from exc
 

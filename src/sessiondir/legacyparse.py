@@ -8,12 +8,11 @@ every load.
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sessiondir import codec, jsjson, json5, layout
+from sessiondir import codec, jsjson, jsnumbers, json5, layout
 from sessiondir.document import Document, put_document
 from sessiondir.errors import InvalidKey
 from sessiondir.members import MemberTooLong, split_members
@@ -22,6 +21,8 @@ from sessiondir.model import KeyRule, Limits
 OLD_NAMES: Final = (("channel", "provider"), ("lastChannel", "lastProvider"), ("groupChannel", "room"))
 """Fields that old releases called otherwise: today's name, and theirs."""
 
+_PLACES: Final = 5
+_PLACE_LENGTH: Final = 200
 _MORE_BYTES = 1 << 20
 """Room for the blanks around a small entry."""
 
@@ -74,11 +75,11 @@ class Reading:
         self.has_session = False
         self._spellings: dict[str, list[str]] = {}
 
-    def begin_again(self, note: str) -> None:
+    def begin_again(self, *notes: str) -> None:
         """The bytes turned out to be something else than was thought."""
         self._begin()
         self.is_json5 = True
-        self.notes.append(note)
+        self.notes += notes
 
     def take(self, parts: Iterator[bytes]) -> str:
         """Take all members in; why there is no session among them, or ""."""
@@ -108,9 +109,10 @@ class Reading:
         kept.pop(name, None)
         text = self._as_text(raw, at)
         if not text.startswith(b"{"):
-            codec.decode(text)
+            jsnumbers.decode(text)
             return "the entry is not an object"
-        fields = entry_fields(text, name)
+        fields, lost = read_entry(text, name)
+        self.notes += lost_numbers(name, lost)
         doc = put_document("", 1, fields)
         self.has_session = self.has_session or looks_like_session(fields)
         if len(raw) > self._limits.entry_bytes and doc.size > self._limits.entry_bytes:
@@ -176,14 +178,35 @@ def repaired(raw: bytes) -> bytes:
 
 def entry_fields(text: bytes, name: str) -> codec.Fields:
     """An entry's text as fields under their present names. Raises ``codec.DecodeError``."""
+    return read_entry(text, name)[0]
+
+
+def read_entry(text: bytes, name: str) -> tuple[codec.Fields, list[str]]:
+    """As ``entry_fields``, with the places of numbers that JavaScript cannot hold, which became null."""
+    lost: list[str] = []
     try:
-        fields = codec.decode_fields(text)
+        try:
+            if jsnumbers.may_be_infinite(text):
+                raise codec.DecodeError("it has a very long number")
+            fields = codec.decode_fields(text)
+        except codec.DecodeError:
+            value, lost = jsnumbers.decode(text)
+            fields = codec.to_fields(value) if lost else codec.decode_fields(text)
     except codec.DecodeError as exc:
         raise codec.DecodeError(f"in the entry of {shown(name)}: {exc}") from exc
-    except RecursionError as exc:
+    except (RecursionError, codec.EncodeError) as exc:
         raise codec.DecodeError(f"the entry of {shown(name)} is nested too deeply") from exc
     rename_old_fields(fields)
-    return fields
+    return fields, lost
+
+
+def lost_numbers(name: str, places: list[str]) -> list[str]:
+    """A line on numbers in an entry that JavaScript cannot hold; none if there are none."""
+    if not places:
+        return []
+    named = ", ".join(place[:_PLACE_LENGTH] for place in places[:_PLACES])
+    more = f" and {len(places) - _PLACES} more places" if len(places) > _PLACES else ""
+    return [f"in {shown(name)} null stands in place of numbers that JavaScript cannot hold: {named}{more}"]
 
 
 def rename_old_fields(fields: dict[str, Any]) -> None:
@@ -194,31 +217,23 @@ def rename_old_fields(fields: dict[str, Any]) -> None:
     fields.pop("room", None)
 
 
-def json_of_json5(data: bytes) -> bytes:
-    """JSON5 text as JSON text; ``NaN`` and ``Infinity`` become null, as JavaScript writes them.
+def json_of_json5(data: bytes) -> tuple[bytes, list[str]]:
+    """JSON5 text as JSON text, and a line on each entry with numbers that became null.
 
-    Raises ``codec.DecodeError`` where it is not even JSON5, and for numbers above all doubles.
+    These are ``NaN``, ``Infinity`` and what is too large for a double. Raises ``codec.DecodeError``
+    where it is not even JSON5.
     """
     try:
-        text = data.decode()
-        by_name = "Infinity" in text or "NaN" in text
-        return codec.encode(_finite(json5.decode(text), by_name))
+        value = json5.decode(data.decode())
+        notes: list[str] = []
+        for name, item in value.items() if isinstance(value, dict) else ():
+            value[name], lost = jsnumbers.finite(item)
+            notes += lost_numbers(name, lost) if isinstance(item, dict) else []  # anything else is left out
+        return codec.encode(value), notes
     except UnicodeDecodeError as exc:
         raise codec.DecodeError(f"not UTF-8 at byte {exc.start}") from exc
     except codec.EncodeError as exc:
         raise codec.DecodeError(exc.reason) from exc
-
-
-def _finite(value: Any, by_name: bool) -> Any:
-    if isinstance(value, dict):
-        return {name: _finite(item, by_name) for name, item in value.items()}
-    if isinstance(value, list):
-        return [_finite(item, by_name) for item in value]
-    if not isinstance(value, float) or math.isfinite(value):
-        return value
-    if not by_name:
-        raise codec.DecodeError("a number is out of range")
-    return None
 
 
 def digest_of(raw: bytes) -> bytes:

@@ -66,7 +66,7 @@ def _judge_json5(data: bytes, not_json: codec.DecodeError) -> str:
     if not data.strip():
         return ""
     try:
-        return _judge(iter((json_of_json5(data),)))
+        return _judge(iter(json_of_json5(data)[:1]))
     except (codec.DecodeError, RecursionError):
         return f"not JSON ({not_json})"
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from sessiondir import journal, layout
+from sessiondir import codec, journal, jsnumbers, layout
 from sessiondir.clock import SYSTEM_CLOCK, Clock
 from sessiondir.core import Core
 from sessiondir.deciding import documents_beside
@@ -23,6 +23,7 @@ from sessiondir.fs import SYSTEM_FS, FileSystem
 from sessiondir.handback import in_javascript_order, legacy_text, roll_back, tidy_up, what_is_in_the_way
 from sessiondir.inspection import is_active
 from sessiondir.journal import JournalFile
+from sessiondir.legacyparse import lost_numbers
 from sessiondir.model import Limits
 from sessiondir.registry import borrowed_core
 from sessiondir.signature import legacy_signature
@@ -140,11 +141,12 @@ class _Sessions:
         self._left_out: list[str] = []
         self._one_to_legacy: list[str] = []
         self._more_than_entry = 0
+        self._lost_numbers: list[str] = []
         self.count = 0
 
     def __iter__(self) -> Iterator[Document]:
         self.count = self._more_than_entry = 0
-        self._left_out, self._one_to_legacy = [], []
+        self._left_out, self._one_to_legacy, self._lost_numbers = [], [], []
         spellings: dict[str, str] = {}
         for key in in_javascript_order(self._keys()):
             try:
@@ -156,6 +158,7 @@ class _Sessions:
                 continue
             self.count += 1
             self._more_than_entry += bool(doc.extra)
+            self._lost_numbers += lost_numbers(key, _infinite_in(doc.fields))
             other = spellings.setdefault(layout.normalise_key(key, "lowercase"), key)
             if other != key:
                 self._one_to_legacy.append(
@@ -182,11 +185,23 @@ class _Sessions:
         if self._more_than_entry:
             count = self._more_than_entry
             found.append(f"{count} session files hold more than an entry; that stays in the backup alone")
-        return (*found, *self._one_to_legacy, *self._undelivered())
+        return (*found, *self._lost_numbers, *self._one_to_legacy, *self._undelivered())
 
     def _undelivered(self) -> list[str]:
         count = sum(len(doc.aside.messages) for doc in documents_beside(self._core) if doc.aside is not None)
         return [f"undelivered messages: {count}; they stay in the backup alone"] if count else []
+
+
+def _infinite_in(fields: codec.Fields) -> list[str]:
+    """The places of numbers that the legacy program's file cannot hold."""
+    found = []
+    for name, value in fields.items():
+        if type(value) is bytes:
+            inner = codec.decode(value) if jsnumbers.may_be_infinite(value) else None
+            found += jsnumbers.infinite({name: inner})
+        elif type(value) is int:
+            found += jsnumbers.infinite({name: value})
+    return found
 
 
 def _about_size(size: int, limits: Limits) -> list[str]:

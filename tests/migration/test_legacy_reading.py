@@ -47,7 +47,6 @@ def test_empty(tmp_path: Path, data: bytes) -> None:
         (b'{"a": {}} {"b": {}}', "not JSON"),
         (b'{"a": {} "b": {}}', "not JSON"),
         (b'{"a": {"x": [1}]}', "not JSON"),
-        (b'{"a": {"x": 1e999}}', "not JSON"),
         (b"[1]", "not a JSON object"),
         (b'"text"', "not a JSON object"),
         (b'{"a":' + b"[" * 100_000, "not JSON"),
