@@ -55,6 +55,57 @@ def test_what_is_no_size(value: object) -> None:
         size_bytes(value, "maxDiskBytes")
 
 
+_UNITS_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": HOUR, "d": DAY}
+_UNITS_BYTES = {
+    "": 1, "b": 1, "k": 2**10, "kb": 2**10, "m": 2**20, "mb": 2**20, "g": 2**30, "gb": 2**30, "t": 2**40,
+    "tb": 2**40,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "bare"),
+    [
+        ("pruneAfter", DAY), ("pruneDays", DAY), ("resetArchiveRetention", DAY), ("trashRetention", DAY),
+        ("cronRetention", HOUR), ("grace", 60_000),
+    ],
+)  # fmt: skip
+def test_every_duration_in_every_unit(name: str, bare: int) -> None:
+    """Each setting takes each unit in either case; what a bare number counts is the setting's own."""
+    attribute = {
+        "pruneAfter": "prune_after_ms", "pruneDays": "prune_after_ms", "trashRetention": "trash_retention_ms",
+        "resetArchiveRetention": "reset_archive_retention_ms", "cronRetention": "cron_retention_ms",
+        "grace": "grace_ms",
+    }[name]  # fmt: skip
+    for unit, ms in _UNITS_MS.items():
+        for text in (f"3{unit}", f"3{unit.upper()}", f" 3{unit} ", f"3.0{unit}"):
+            assert getattr(Policy.from_config({name: text}), attribute) == 3 * ms, text
+    for value in (3, 3.0, "3", " 3 "):
+        assert getattr(Policy.from_config({name: value}), attribute) == 3 * bare, value
+
+
+@pytest.mark.parametrize("name", ["maxDiskBytes", "highWaterBytes", "rotateBytes"])
+def test_every_size_in_every_unit(name: str) -> None:
+    """Powers of 1024, in either case, with decimals; a high-water mark is capped at the bound."""
+    for unit, size in _UNITS_BYTES.items():
+        for text, wanted in ((f"3{unit}", 3 * size), (f"3{unit.upper()}", 3 * size), (f"2.5{unit}", 2.5 * size)):
+            given = {name: text} if name != "highWaterBytes" else {name: text, "maxDiskBytes": "100tb"}
+            policy = Policy.from_config(given)
+            if name == "rotateBytes":
+                assert policy == Policy(), "checked, and of no effect"
+                continue
+            found = policy.max_disk_bytes if name == "maxDiskBytes" else policy.disk_target_bytes
+            assert found == int(wanted + 0.5), text
+
+
+@pytest.mark.parametrize("name", ["pruneAfter", "maxEntries", "maxDiskBytes", "highWaterBytes", "mode",
+                                  "resetArchiveRetention", "rotateBytes", "pruneDays"])  # fmt: skip
+def test_null_and_blank_stand_for_nothing_given(name: str) -> None:
+    """As in the legacy configuration: null, absent and empty text are unset."""
+    for value in (None, "", "  "):
+        assert Policy.from_config({name: value}) == Policy()
+    assert Policy.from_config({"pruneAfter": "", "pruneDays": 3}).prune_after_ms == 3 * DAY
+
+
 def test_defaults() -> None:
     """Those of the legacy program; nothing is enforced."""
     for policy in (Policy(), Policy.from_config({}), Policy.from_config({"mode": None, "pruneAfter": " "})):
