@@ -309,6 +309,23 @@ def test_a_legacy_file_is_planned_for_as_it_is(tmp_path: Path) -> None:
         assert len(trashed(store)) == 5
 
 
+def test_what_the_legacy_program_saved_since_the_plan_stays(tmp_path: Path) -> None:
+    """G9: the plan of a legacy file holds for the entries that are as they were, and for no other."""
+    path = tmp_path / "sessions.json"
+    path.write_text(json.dumps(OLD | NEW))
+    path.chmod(0o600)
+    with open_store(str(path)) as store:
+        found = plan(store, enforce())
+        used = {"old:1": OLD["old:1"] | {"updatedAt": NOW, "pad": "in use again"}}
+        path.write_text(json.dumps(OLD | NEW | used))
+        report = apply(store, found)
+        assert sorted(report.removed) == sorted(set(OLD) - {"old:1"})
+        assert [(one.name, one.why_not) for one in report.refused] == [
+            ("old:1", "it changed since the plan was made")
+        ]
+        assert store["old:1"]["pad"] == "in use again"
+
+
 def test_an_empty_place(store_path: str) -> None:
     """No store, nothing to do, and none is made."""
     with open_store(store_path) as store:

@@ -22,6 +22,7 @@ from typing import Final
 from sessiondir import durable, trash
 from sessiondir.directory import StoreDirectory
 from sessiondir.document import Document
+from sessiondir.entrysum import entry_sum, is_entry_sum
 from sessiondir.errors import (
     LockTimeout,
     NotFoundError,
@@ -166,7 +167,7 @@ class Applier:
     def _why_not(self, session: PlannedSession, doc: Document) -> str | None:
         if doc.fields is None:
             return _GONE
-        if doc.version != session.version:
+        if not _is_as_planned(doc, session):
             return "it changed since the plan was made"
         if session.key in self._plan.active:
             return "it is active"
@@ -192,7 +193,8 @@ class Applier:
 
     def _lives(self, session: PlannedSession) -> bool:
         try:
-            return self._store.version_of(session.key) == session.version
+            doc = document_of(self._store, session.key)
+            return doc is not None and _is_as_planned(doc, session)
         except StoreError:
             return False  # then the item in the trash stays; the next run knows
 
@@ -313,6 +315,13 @@ class Applier:
         self._files.append(Outcome(name, "delete"))
         self._freed += size
         _log.info("%s/%s deleted for good", ground.folder, name)
+
+
+def _is_as_planned(doc: Document, session: PlannedSession) -> bool:
+    """Whether a session is at the version that was planned for: a commit's, or the check sum of a legacy entry."""
+    if doc.version == session.version or doc.fields is None:
+        return doc.version == session.version
+    return is_entry_sum(session.version) and entry_sum(doc.fields) == session.version
 
 
 def _remove(place: Place, name: str) -> int:
