@@ -467,6 +467,21 @@ def test_stores_that_share_a_folder_leave_each_other_alone(store: SessionStore, 
     assert "o1.jsonl" not in left
 
 
+def test_pointers_to_traces_are_no_stores(store: SessionStore, tmp_path: Path) -> None:
+    """G4: a folder has one for each session, and each would be opened and parsed as if it were a legacy store."""
+    for name in ("o1.trajectory-path.json", "n1.trajectory-path.json"):
+        (tmp_path / name).write_text("rubbish, which as a store would keep all transcripts")
+    write_transcript(str(tmp_path), "o1.jsonl")
+    found = plan(store, enforce())
+    assert found.problems == ()
+    assert apply(store, found).refused == ()
+    assert names(str(tmp_path), "o1.jsonl.deleted.") != []
+    (tmp_path / "-.trajectory-path.json").write_text("rubbish in a file of another name")
+    assert plan(store, enforce()).problems == ()  # its name is not that of a gateway's store
+    (tmp_path / "sessions.other.json").write_text("rubbish")
+    assert len(plan(store, enforce()).problems) == 1
+
+
 def test_an_unreadable_store_next_door_keeps_all_transcripts(store: SessionStore, tmp_path: Path) -> None:
     """A legacy store of 0 bytes may have owned everything (P6)."""
     write_transcript(str(tmp_path), "o1.jsonl")

@@ -17,7 +17,7 @@ from sessiondir.maintenance.ground import Ground
 from sessiondir.maintenance.index import Index, Steps
 from sessiondir.maintenance.plan import Usage
 from sessiondir.store import SessionStore
-from sessiondir.transcripts.names import FileName, parse
+from sessiondir.transcripts.names import FileName, is_pointer, parse
 from sessiondir.trash import TrashItem
 
 _NAMES_A_STEP = 50
@@ -203,6 +203,8 @@ class DiskSurvey:
                 elif stat.S_ISREG(status.st_mode):
                     if old_file.match(name):
                         self._note_backup(name, status)
+                    elif is_pointer(name):
+                        pass  # thousands of them are no thousands of stores
                     elif name.endswith(".json") and f"{name.removesuffix('.json')}.d" != own:
                         self.neighbours.append(f"{ground.folder}/{name}")
                     else:

@@ -7,6 +7,7 @@
     ....jsonl.bak-<number>-<epoch ms>           a backup that the agent program made itself
     <session id>.checkpoint.<uuid>.jsonl        a copy from before a compaction
     <session id>.trajectory.jsonl               a trace of runs, not a conversation
+    <session id>.trajectory-path.json           where that trace is; neither a transcript nor a store
     NAME.json.bak.<epoch ms>                    a legacy store that was taken over or rotated
 
 ``<time>`` is ``2026-03-20T04-00-00.000Z``: ISO in UTC with dashes for colons.
@@ -30,6 +31,7 @@ Kind = Literal["transcript", "archive", "backup", "checkpoint", "trajectory", "s
 SUFFIX: Final = ".jsonl"
 COMPRESSED: Final = ".zst"
 _MAX_NAME_BYTES: Final = 255 - len(".deleted.2026-03-20T04-00-00.000Z.zst")
+_POINTER: Final = ".trajectory-path.json"
 _ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}\Z", re.IGNORECASE | re.ASCII)
 _UUID: Final = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _FIRST_UUID = re.compile(f"({_UUID})", re.IGNORECASE)
@@ -103,6 +105,11 @@ def is_transcript_name(name: str) -> bool:
         and name != SUFFIX
         and len(name.encode(errors="replace")) <= _MAX_NAME_BYTES
     )
+
+
+def is_pointer(name: str) -> bool:
+    """Whether a name is that of the small file that says where a session's trace is."""
+    return name.endswith(_POINTER) and is_session_id(name.removesuffix(_POINTER))
 
 
 def parse(name: str) -> FileName | None:
