@@ -1,4 +1,4 @@
-"""Throughput against the number of writers, and on a disk whose syncs take long."""
+"""W12: throughput against the number of writers, and on a disk whose syncs take long."""
 
 from __future__ import annotations
 
