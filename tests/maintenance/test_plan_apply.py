@@ -309,6 +309,22 @@ def test_a_legacy_file_is_planned_for_as_it_is(tmp_path: Path) -> None:
         assert len(trashed(store)) == 5
 
 
+def test_warning_does_not_migrate(tmp_path: Path) -> None:
+    """G9: what only warns touches nothing, not even by getting ready; every refusal is told."""
+    path = tmp_path / "sessions.json"
+    path.write_text(json.dumps(OLD | NEW))
+    path.chmod(0o600)
+    write_transcript(str(tmp_path), f"o1.jsonl.reset.{stamp(60)}")
+    before = names(str(tmp_path))
+    with open_store(str(path)) as store:
+        found = plan(store, Policy(max_disk_bytes=1))
+        assert {file.kind for file in found.changes} == {"archive"}
+        report = apply(store, found)
+        assert (report.removed, len(report.refused)) == ((), len(found.removals) + len(found.changes))
+        assert {one.why_not for one in report.refused} == {"the mode is warn"}
+    assert names(str(tmp_path)) == before
+
+
 def test_what_the_legacy_program_saved_since_the_plan_stays(tmp_path: Path) -> None:
     """G9: the plan of a legacy file holds for the entries that are as they were, and for no other."""
     path = tmp_path / "sessions.json"

@@ -202,10 +202,11 @@ class Applier:
 
     def _archive_transcripts(self, gone: Sequence[tuple[PlannedSession, str]]) -> Steps:
         todo = [(name, session.for_good) for session, _ in gone for name in session.transcripts]
-        todo += [(file.name, False) for file in self._plan.changes if file.action == "archive"]
-        if self._plan.policy.mode == "warn":
-            kept = {file.name for file in self._plan.changes if file.action == "archive" and not file.orphan}
-            todo = [one for one in todo if one[0] not in kept]
+        for file in self._plan.changes:
+            if file.action == "archive" and self._plan.changes_file(file):
+                todo.append((file.name, False))
+            elif file.action == "archive":
+                self._files.append(Outcome(file.name, "archive", ONLY_WARNING))
         if not todo or self._error is not None:
             self._files += [Outcome(name, "archive", f"not tried: {self._error}") for name, _ in todo]
             return
@@ -259,7 +260,7 @@ class Applier:
         for file in self._plan.changes:
             if file.action == "renew":
                 why_not = None
-                if self._plan.policy.mode == "warn":
+                if not self._plan.changes_file(file):
                     why_not = ONLY_WARNING
                 else:
                     try:
@@ -274,7 +275,7 @@ class Applier:
         for file in self._plan.changes:
             if file.action != "delete":
                 continue
-            if self._plan.policy.mode == "warn":
+            if not self._plan.changes_file(file):
                 self._files.append(Outcome(file.name, "delete", ONLY_WARNING))
             elif self._error is not None:
                 self._files.append(Outcome(file.name, "delete", f"not tried: {self._error}"))

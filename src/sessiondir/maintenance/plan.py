@@ -145,6 +145,12 @@ class Plan:
         """Whether ``apply`` would remove the session: in the mode "warn" only what ``fix_missing`` found."""
         return session.action != "keep" and (self.policy.mode == "enforce" or session.action == "prune-missing")
 
+    def changes_file(self, file: PlannedFile) -> bool:
+        """Whether ``apply`` would touch the file: in the mode "warn" only to archive an orphan when asked."""
+        return file.action != "keep" and (
+            self.policy.mode == "enforce" or (file.orphan and file.action == "archive")
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:

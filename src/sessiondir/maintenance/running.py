@@ -93,8 +93,12 @@ def apply(store: SessionStore, plan: Plan) -> Report:
         raise InvalidOption(
             f"the plan is of {plan.store_path}, the store is {store.path}; make a plan for this one"
         )
-    if not plan.changes and not any(map(plan.applies, plan.removals)):
-        return Report(tuple(Outcome(one.key, one.action, ONLY_WARNING) for one in plan.removals))
+    if not any(map(plan.changes_file, plan.changes)) and not any(map(plan.applies, plan.removals)):
+        # Getting ready to write would migrate a legacy file.
+        return Report(
+            tuple(Outcome(one.key, one.action, ONLY_WARNING) for one in plan.removals),
+            tuple(Outcome(one.name, one.action, ONLY_WARNING) for one in plan.changes),
+        )
     ground = ground_of(store)
     get_ready(store)
     with translated(ground.path, "write"):
