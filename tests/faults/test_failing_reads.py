@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from harness.failing import ERRORS, leaked
 from harness.powerloss import scratch
 from harness.story import (
     LONG_KEY,
@@ -21,11 +20,11 @@ from harness.story import (
     running,
     with_messages,
 )  # fmt: skip
-from harness.watched import leave
+from harness.watched import leaked, leave
 
 from sessiondir import SessionStore
 from sessiondir.errors import StoreError
-from sessiondir.testing import FailingFileSystem, read_tree
+from sessiondir.testing import ERRNOS, FailingFileSystem, read_tree
 
 
 def _served_or_named(store: SessionStore) -> list[str]:
@@ -76,11 +75,13 @@ def test_a_failing_call_in_a_read_is_an_error_or_harmless(name: str, beginning: 
             nth += 1
             reached = False
             for forever in (False, True):
-                error = ERRORS[(nth + 3 * forever) % len(ERRORS)]
+                error = ERRNOS[(nth + 3 * forever) % len(ERRNOS)]
                 complaint, reached = _attempt(path, _READS[name], right, nth, error, forever)
                 attempts += 1
                 if complaint:
-                    complaints.append(f"{complaint} ({error} {'for ever' if forever else 'once'})")
+                    complaints.append(
+                        f"{complaint} ({errno.errorcode[error]} {'for ever' if forever else 'once'})"
+                    )
             if not reached:
                 break
         assert read_tree(path) == before, "a failed read wrote something"
@@ -91,11 +92,11 @@ def test_a_failing_call_in_a_read_is_an_error_or_harmless(name: str, beginning: 
 
 
 def _attempt(
-    path: str, read: Callable[[SessionStore], Any], right: Any, nth: int, error: str, forever: bool
+    path: str, read: Callable[[SessionStore], Any], right: Any, nth: int, error: int, forever: bool
 ) -> tuple[str, bool]:
     """Fail one call of opening and reading; what is wrong, and whether the call was reached."""
     fs = FailingFileSystem()
-    fs.arm(nth, getattr(errno, error), forever=forever, kinds=_not_closing)
+    fs.arm(nth, error, forever=forever, kinds=_not_closing)
     store, answer = None, right
     try:
         store = open_on(fs, path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 
 from sessiondir import SessionStore
 from sessiondir.testing import WatchedFileSystem
@@ -27,3 +28,10 @@ def close_quietly(store: SessionStore | None) -> None:
     if store is not None:
         with contextlib.suppress(Exception):
             store.close()
+
+
+def leaked(fs: WatchedFileSystem) -> set[int]:
+    """Descriptors that nothing will ever close."""
+    if fs.open_fds:
+        gc.collect()
+    return fs.open_fds

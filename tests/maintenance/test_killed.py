@@ -1,8 +1,7 @@
-"""Applying and restoring with a process that dies, or calls that fail, at every step."""
+"""Applying and restoring when the power goes or the process is killed; calls that fail are in tests/crash."""
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import random
@@ -19,25 +18,15 @@ from harness.seeds import seeded
 from harness.story import errors_of
 from harness.watched import QuickFs, close_quietly, drop_cores
 
-from sessiondir import SessionStore, StoreError
+from sessiondir import SessionStore
 from sessiondir.maintenance import apply, list_trash, plan, restore
 from sessiondir.testing import (
-    CLOSING,
-    UNLOCKING,
-    FailingFileSystem,
     PowerLossFileSystem,
-    Stopped,
-    StoppingFileSystem,
-    Tree,
     WatchedFileSystem,
-    read_tree,
     write_tree,
 )
 
 from .stores import DAY, enforce, entry, names, nowhere, open_store, trashed, write_transcript
-
-# A dead process collects nothing; in these tests a transaction that died with it is collected.
-pytestmark = pytest.mark.filterwarnings("ignore:.*Transaction.__del__:pytest.PytestUnraisableExceptionWarning")
 
 OLD = {f"old:{number}": entry(40 * DAY + number, f"o{number}", n=number) for number in range(3)}
 LIVE = {"new:1": entry(DAY, "n1"), "new:2": entry(DAY, "o2")}
@@ -142,88 +131,6 @@ def finish_restore(store: SessionStore, deed: Deed) -> None:
     folder = os.path.dirname(store.path)
     assert f"o{key[-1]}.jsonl" in names(folder, "o")
     apply(store, plan(store, enforce(pruneAfter="999d")))
-
-
-@pytest.mark.parametrize("torn", [False, True], ids=["before", "half-way"])
-@pytest.mark.parametrize("deed", DEEDS, ids=lambda deed: deed.name)
-def test_death_at_every_call(deed: Deed, torn: bool) -> None:
-    """G1, G9: whichever call is the last one, every session is in the store or in the trash, as it was."""
-    with scratch() as root:
-        deed_tree = begin(root, deed)
-        number = 0
-        while True:
-            number += 1
-            folder = f"{root}/{number}"
-            write_tree(folder, deed_tree)
-            fs = StoppingFileSystem(number, torn=torn)
-            play(deed, folder, fs)
-            if not fs.last:
-                break
-            if not torn or fs.last == "pwrite":
-                judge(folder, deed, f"{deed.name} died at call {number}, {fs.last}")
-        assert number > 60, "it makes fewer calls than it can"
-        judge(folder, deed, "it came to its end")
-
-
-def begin(root: str, deed: Deed) -> Tree:
-    os.mkdir(f"{root}/begin", 0o700)
-    deed.prepare(f"{root}/begin")
-    return read_tree(f"{root}/begin")
-
-
-def play(deed: Deed, folder: str, fs: StoppingFileSystem) -> None:
-    store = None
-    try:
-        store = open_store(f"{folder}/sessions.d", fs=fs)
-        deed.do(store)
-        store.close()
-    except Stopped:
-        pass
-    finally:
-        fs.bury(store)
-
-
-@pytest.mark.parametrize("forever", [False, True], ids=["once", "for-ever"])
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EACCES], ids=lambda n: errno.errorcode[n])
-@pytest.mark.parametrize("deed", DEEDS, ids=lambda deed: deed.name)
-def test_every_failing_call(deed: Deed, number: int, forever: bool) -> None:
-    """G1, G9: only documented errors, no descriptor left, no session lost, and a second try works."""
-    with scratch() as root:
-        deed_tree = begin(root, deed)
-        nth = 0
-        while True:
-            nth += 1
-            folder = f"{root}/{nth}"
-            write_tree(folder, deed_tree)
-            fs = FailingFileSystem()
-            fs.arm(nth, number, forever=forever, kinds=lambda kind, args: kind not in (CLOSING, UNLOCKING))
-            here = fail(deed, folder, fs)
-            if not fs.failed:
-                break
-            here = f"{deed.name}: {errno.errorcode[number]} from {here}"
-            fs.disarm()
-            drop_cores(fs)
-            assert not fs.open_fds, here
-            judge(folder, deed, here)
-        assert nth > 60
-
-
-def fail(deed: Deed, folder: str, fs: FailingFileSystem) -> str:
-    store = None
-    try:
-        store = open_store(f"{folder}/sessions.d", fs=fs)
-        deed.do(store)
-    except StoreError as exc:
-        exc.__cause__ = exc.__context__ = None
-        exc.__traceback__ = None
-    finally:
-        here = fs.failed_call
-        failed = fs.failed
-        if store is not None:
-            fs.disarm()
-            close_quietly(store)
-            fs.failed = failed
-    return here
 
 
 @pytest.mark.parametrize("rule", ["ordered", "strict"])

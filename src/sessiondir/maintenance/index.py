@@ -7,6 +7,7 @@ whoever runs them decides how long others have to wait.
 from __future__ import annotations
 
 import bisect
+import contextlib
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -256,9 +257,10 @@ class _ChangedKeys:
 
     def close(self) -> None:
         """Close the journal."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        file, self._file = self._file, None
+        if file is not None:
+            with contextlib.suppress(OSError):  # it was only read
+                file.close()
 
     def read(self) -> Iterator[set[str]]:
         """The keys changed since the last call, in parts."""
