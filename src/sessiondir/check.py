@@ -6,6 +6,7 @@ what they are just doing shows as notes at most.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import stat
 
@@ -22,7 +23,8 @@ from sessiondir.errors import (
     storage_error,
 )
 from sessiondir.fs import FileSystem
-from sessiondir.model import Finding, KeyRule, Limits
+from sessiondir.listfile import ListingFile, UnusableListing, info_of, stamp
+from sessiondir.model import Finding, KeyRule, Limits, SessionInfo
 from sessiondir.view import View
 
 
@@ -66,6 +68,7 @@ class _Check:
         self._view: View | None = None
         self._findings: list[Finding] = []
         self._named: dict[str, str] = {}
+        self._infos: dict[str, SessionInfo] = {}
 
     def close(self) -> None:
         """Close the journal now: whoever keeps a logged exception would keep it open."""
@@ -100,6 +103,7 @@ class _Check:
         rule = view.journal.header.keys if view.journal is not None else found.state.keys
         self._check_names(view, found)
         self._check_sessions(view, rule)
+        self._check_listing(found)
         for name in quarantine.kept_names(self._directory):
             self._add("warning", f"{layout.QUARANTINE}/{name}", "set aside earlier; see the note beside it")
         self._check_trash(view)
@@ -171,6 +175,8 @@ class _Check:
             reason = exc.reason if isinstance(exc, CorruptFile) else str(exc)
             self._add("error", shown, reason, layout.key_of_name(name))
             return
+        if below == layout.ENTRIES:
+            self._infos[doc.key] = info_of(doc)
         other = self._named.setdefault(doc.key, shown)
         if other != shown:
             if below == layout.WAITING and other.startswith(layout.ENTRIES):
@@ -199,6 +205,26 @@ class _Check:
         mode = self._mode(name, below)
         if mode & 0o077:
             self._add("warning", shown, f"others may access it (mode {mode:04o}); run: chmod 600", doc.key)
+
+    def _check_listing(self, found: opening.Opening) -> None:
+        """Compare the listing file, if listings rely on it, with the session files."""
+        state, journal_file = found.state, found.journal
+        mark = state.listing
+        if mark is None or journal_file is None or state.inode != journal_file.inode or state.position == 0:
+            return
+        try:
+            with contextlib.closing(ListingFile(self._directory, mark)) as file:
+                rows = file.everything()
+        except UnusableListing as exc:
+            rows, problem = None, str(exc)
+        if stamp(self._directory) != mark.entries:
+            return  # not relied on, or a checkpoint went on while we looked
+        if rows is None:
+            self._add("note", layout.LISTING, f"not used, listings read the session files instead: {problem}")
+        elif rows != self._infos:
+            key = next(key for key in {**rows, **self._infos} if rows.get(key) != self._infos.get(key))
+            reason = "does not show what the file of a session says, which was overwritten in place; delete it"
+            self._add("warning", layout.LISTING, reason, key)
 
     def _check_trash(self, view: View) -> None:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -233,3 +234,42 @@ def test_one_session_of_many_costs_one_line(writer: SessionStore, store_path: st
     assert after.appended == before.appended + 1
     assert after.size - before.size < 100
     assert listings.require_true(store_path)
+
+
+def test_the_background_thread_of_a_writer_makes_the_file(open_directory: Opener, store_path: str) -> None:
+    """G4: nobody has to ask for it; and whoever only writes for a moment does not read all sessions."""
+    with open_directory(checkpoint_interval=_NEVER_S) as store:
+        for number in range(5):
+            store.put(f"s{number}", entry(number))
+    assert mark(store_path) is None
+    store = open_directory(checkpoint_interval=0.02)
+    store.put("s5", entry(5))
+    deadline = time.monotonic() + 60
+    while mark(store_path) is None:
+        assert time.monotonic() < deadline, "no file was made"
+        time.sleep(0.01)
+    store.close()
+    assert require_true(store_path)
+
+
+@pytest.mark.expect_findings(".*listing.jsonl.*")
+def test_check_tells_of_a_file_that_is_damaged_or_shows_something_else(
+    writer: SessionStore, store_path: str
+) -> None:
+    """G8: check reads every session and so finds what a listing cannot: a session file overwritten in place."""
+    writer.close()
+    with SessionStore.open(store_path, read_only=True) as store:
+        assert store.check() == []
+        path = session_path(store_path, "s5")
+        path.write_text(path.read_text().replace('"updatedAt": 5', '"updatedAt": 7'))
+        [finding] = store.check()
+        assert (finding.level, finding.session) == ("warning", "s5")
+        listing_file = Path(store_path) / "listing.jsonl"
+        data = listing_file.read_bytes()
+        listing_file.write_bytes(data[:-9])
+        [finding] = store.check()
+        assert (finding.level, os.path.basename(finding.path)) == ("note", "listing.jsonl")
+        listing_file.unlink()
+        [finding] = store.check()
+        assert finding.level == "note"
+    assert not require_true(store_path)
