@@ -5,12 +5,17 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
+from harness.seeds import seeded
 from maintenance.month import a_month_of_cron, a_month_within_bytes
 
+from sessiondir import SessionStore
 from sessiondir.clock import Clock
-from sessiondir.maintenance import Keeper
+from sessiondir.maintenance import Keeper, Policy
+
+DAY_MS = 86_400_000
 
 
 class ThreadTime(Clock):
@@ -39,3 +44,42 @@ def test_a_slice_of_maintenance(tmp_path: str, month: Callable[[str, Clock], Kee
     keeper = month(f"{tmp_path}/sessions.d", ThreadTime())
     print(f"\nlongest slice: {keeper.slices.longest_s * 1000:.2f} ms of {keeper.slices.busy_s:.1f} s")
     assert keeper.slices.longest_s < 0.010
+
+
+@pytest.mark.stress
+@pytest.mark.timeout(3600)
+def test_entries_of_real_size_beside_a_conversation(tmp_path: Path, own_garbage: None) -> None:
+    """W14, W3: 2,703 sessions of 42 KB; while 2,204 go, the conversation goes on, and no slice is long."""
+    rng = seeded("W14 of real size")
+    now_ms = int(time.time() * 1000)
+    keys = [f"agent:main:cron:job-{n % 19}:run:{n:08x}" for n in range(2703)]
+    with SessionStore.open(f"{tmp_path}/sessions.d", durability="process", lock_timeout=600.0) as store:
+        for start in range(0, len(keys), 50):
+            some = keys[start : start + 50]
+            with store.transaction(*some) as txn:
+                for key in some:
+                    txn[key] = {"updatedAt": now_ms - rng.randrange(DAY_MS, 14 * DAY_MS), "pad": "x" * 42_000}
+        store.flush()
+        policy = Policy.from_config({"mode": "enforce", "maxEntries": 500})
+        keeper = Keeper(store, policy)
+        keeper.slices._clock = ThreadTime()
+        times, count = [], 0
+        with keeper:
+            end = time.monotonic() + 600
+            while len(store) > 500 and time.monotonic() < end:
+                count += 1
+                begun = time.perf_counter()
+                store.update(
+                    "chat", lambda e, n=count: {"updatedAt": int(time.time() * 1000), "n": n}, create=True
+                )
+                times.append(time.perf_counter() - begun)
+                time.sleep(0.002)
+        assert len(store) == 500
+        assert store["chat"]["n"] == count
+        times.sort()
+        print(
+            f"\n{count} updates meanwhile: median {times[count // 2] * 1e6:.0f} us, P99 "
+            f"{times[count * 99 // 100] * 1000:.1f} ms, worst {times[-1] * 1000:.0f} ms; longest slice "
+            f"{keeper.slices.longest_s * 1000:.1f} ms"
+        )
+        assert keeper.slices.longest_s < 0.010
