@@ -133,7 +133,7 @@ def test_finite_is_what_javascript_writes() -> None:
 
 @pytest.mark.parametrize("digits", [307, 308, 309, 310, 417])
 def test_a_number_that_may_be_infinite_is_found_wherever_it_stands(digits: int) -> None:
-    """G11: looking at every hundredth byte first overlooks no number of 309 digits and takes no shorter one for one."""
+    """G11: looking at every hundredth byte first overlooks no number of 309 digits, and takes no shorter one."""
     for at in range(250):
         text = b'{"n":' + b" " * at + b"9" * digits + b',"m":1}'
         assert jsnumbers.may_be_infinite(text) is (digits >= 309), at
