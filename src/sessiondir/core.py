@@ -449,6 +449,7 @@ class Core:
                     self.committer.trim()
         finally:
             self._drop()
+        self.view.cache.free()
 
     def _drop(self) -> None:
         with contextlib.ExitStack() as closing:  # all of them, whichever fails

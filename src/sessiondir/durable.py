@@ -87,7 +87,7 @@ def sync_directory(fs: FileSystem, dir_fd: int) -> None:
     fs.fsync(dir_fd)
 
 
-def write_all(fs: FileSystem, fd: int, data: bytes, position: int) -> None:
+def write_all(fs: FileSystem, fd: int, data: bytes | memoryview, position: int) -> None:
     """``pwrite`` until everything is written; raises what the system raises, with a part written."""
     view = memoryview(data)
     while view:

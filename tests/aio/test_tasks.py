@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import errno
 import gc
+import itertools
 import os
 import threading
+import time
 import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -24,6 +26,7 @@ from sessiondir import (
     StoreClosed,
     registry,
 )
+from sessiondir.aio.workers import Reply, deliver
 from sessiondir.fs import FileSystem
 
 
@@ -334,6 +337,55 @@ def test_one_sync_serves_all_tasks_that_wait(store_path: str) -> None:
             await asyncio.gather(*writes)
             slow = False
             assert recorder.calls.count("fdatasync") <= 2
+
+    asyncio.run(run())
+
+
+def test_tasks_that_one_sync_wakes_take_no_turns_from_the_others() -> None:
+    """However many are woken at once, other tasks run between them if each does a while's work; none is lost."""
+    order: list[str] = []
+
+    async def woken(reply: Reply, work_s: float) -> None:
+        order.append(await reply.future)
+        time.sleep(work_s)
+
+    async def tick() -> None:
+        while True:
+            order.append("tick")
+            await asyncio.sleep(0)
+
+    async def run(count: int, work_s: float) -> list[str]:
+        order.clear()
+        loop = asyncio.get_running_loop()
+        replies = [Reply(loop.create_future()) for _ in range(count)]
+        tasks = [asyncio.create_task(woken(reply, work_s)) for reply in replies]
+        await asyncio.sleep(0)
+        ticking = asyncio.create_task(tick())
+        for number, reply in enumerate(replies):
+            reply.value = str(number)
+        deliver(replies)
+        await asyncio.gather(*tasks)
+        ticking.cancel()
+        assert [one for one in order if one != "tick"] == [str(number) for number in range(count)]
+        return order[order.index("0") : order.index(str(count - 1)) + 1]
+
+    slow = asyncio.run(run(8, 0.0005))
+    assert all("tick" in pair for pair in itertools.pairwise(slow))
+    asyncio.run(run(1000, 0.0))
+
+
+def test_a_closed_store_keeps_no_entries(store_path: str) -> None:
+    """Whoever still refers to a handle keeps none of its cached megabytes; they were freed in steps."""
+
+    async def run() -> None:
+        async with opened(store_path) as store:
+            await store.put("a", {"text": "x" * 500_000})
+            await store.get("a")
+            core = store._store._core
+            assert core is not None
+            assert core.view.cache.documents
+        assert not core.view.cache.documents
+        assert core.view.cache.used_bytes == 0
 
     asyncio.run(run())
 

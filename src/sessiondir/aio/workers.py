@@ -13,6 +13,7 @@ import contextlib
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -25,6 +26,7 @@ _log = logging.getLogger("sessiondir")
 _THREADS = 4
 """One of them may be waiting for the disk to sync; the others read, write and decode."""
 _LONGEST_TURN_S = 0.005
+_QUICK_S = 2e-4
 
 
 class _Steadfast(asyncio.Future[Any]):
@@ -58,14 +60,14 @@ class Reply:
 
     def arrive(self) -> None:
         """On the loop: wake the task, unless it waits no longer."""
-        future, problem = self.future, self.problem
-        self.problem = None
+        future, value, problem = self.future, self.value, self.problem
+        self.value = self.problem = None
         if future.done():
             if problem is not None and isinstance(future, _Steadfast):
                 _log.error("nobody waits any more for what failed: %s", str(problem))
             return
         if problem is None:
-            future.set_result(self.value)
+            future.set_result(value)
         else:
             future.set_exception(problem)
 
@@ -77,7 +79,8 @@ def deliver(replies: Iterable[Reply]) -> None:
         loops.setdefault(reply.loop, []).append(reply)
     for loop, arriving in loops.items():
         with contextlib.suppress(RuntimeError):  # the loop was closed: nobody waits there any more
-            loop.call_soon_threadsafe(_arrive, arriving)
+            one = len(arriving) == 1
+            loop.call_soon_threadsafe(arriving[0].arrive if one else _Arrival(loop, arriving).wake_some)
 
 
 def _expire(future: asyncio.Future[Any], waited_s: float) -> None:
@@ -85,9 +88,39 @@ def _expire(future: asyncio.Future[Any], waited_s: float) -> None:
         future.set_exception(TimeoutError(f"still being closed after {waited_s:g} s; it goes on by itself"))
 
 
-def _arrive(replies: list[Reply]) -> None:
-    for reply in replies:
-        reply.arrive()
+class _Arrival:
+    """Wakes tasks in groups, other callbacks between them, for each may do a millisecond's work at once.
+
+    One sync serves many: those who get back an entry of megabytes would else all use, and free, theirs in
+    one turn of the loop. A group is twice as large as the last if that took no time.
+    """
+
+    __slots__ = ("_began_s", "_loop", "_next", "_replies", "_size")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, replies: list[Reply]) -> None:
+        self._loop = loop
+        self._replies = replies
+        self._next = 0
+        self._size = 1
+        self._began_s = 0.0
+
+    def wake_some(self) -> None:
+        """Wake the next group. On the loop."""
+        self._began_s = time.monotonic()
+        start, self._next = self._next, self._next + self._size
+        for reply in self._replies[start : self._next]:
+            reply.arrive()
+        if self._next < len(self._replies):
+            self._loop.call_soon(self._go_on)  # behind the tasks that were woken just now
+
+    def _go_on(self) -> None:
+        if time.monotonic() - self._began_s < _QUICK_S:
+            self._size *= 2
+            self.wake_some()
+        else:
+            self._size = 1
+            # A timer that is due by now needs two turns of the loop until its task runs.
+            self._loop.call_soon(self._loop.call_soon, self.wake_some)
 
 
 class Workers:
