@@ -92,7 +92,8 @@ class StoreHandle:
             read_only: write nothing at all, not even a lock; works on a read-only medium.
             durability: ``"power"``: a commit survives power loss when the call returns;
                 ``"process"``: it survives the death of any process, power loss may take the last ones.
-            lock_timeout: seconds to wait for a session that someone else is updating.
+            lock_timeout: seconds to wait for a session that someone else is updating, and for a
+                legacy program that holds its lock when a first change migrates its file.
             checkpoint_interval: seconds by which session files may lag behind; 0 writes through.
             cache_bytes: memory for entries kept at hand.
             keys: key rule, ``"exact"`` or ``"lowercase"`` (trim and lower-case as JavaScript
@@ -213,7 +214,7 @@ class StoreHandle:
     def _make_store(self) -> Core:
         beside_legacy = self._unmigrated.exists()
         if beside_legacy:
-            self._unmigrated.migrate()
+            self._unmigrated.migrate(self._lock_timeout)
             core = self._reading()
             if core is not None:
                 return core

@@ -126,16 +126,22 @@ class Unmigrated:
         """One session."""
         return self.documents().get(key)
 
-    def migrate(self) -> None:
-        """Take the legacy file over, before the first change is committed.
+    def migrate(self, lock_timeout_s: float) -> None:
+        """Take the legacy file over, before the first change is committed; wait so long for the legacy program.
 
-        Raises ``MigrationError`` naming what is in the way; the legacy file still stands.
+        Raises ``LockTimeout``, ``MigrationError`` naming what is in the way; the legacy file still stands.
         """
         # Needed once in a store's life, so not at every program's start.
         from sessiondir.takeover import left_behind, take_over  # noqa: PLC0415
 
         result = take_over(
-            self._fs, self._clock, self.legacy_path, self._path, self._limits, allow_network=self._allow_network
+            self._fs,
+            self._clock,
+            self.legacy_path,
+            self._path,
+            self._limits,
+            allow_network=self._allow_network,
+            lock_timeout_s=lock_timeout_s,
         )
         if result.outcome == "migrated" and result.warnings and not result.late:
             # Nobody sees the result of a migration that nobody asked for.

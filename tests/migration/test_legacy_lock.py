@@ -16,7 +16,7 @@ from support.processes import environment
 from support.seams import LeapingClock
 
 from migration.stores import leftovers, put_legacy
-from sessiondir import migration
+from sessiondir import SessionStore, migration
 from sessiondir.errors import LockTimeout, MigrationError
 from sessiondir.fs import SYSTEM_FS
 from sessiondir.legacylock import LegacyLock, alone, legacy_lock
@@ -123,6 +123,18 @@ def test_live_locks_are_respected(tmp_path: Path, folder: int, clock: Clock, sle
     assert path.read_bytes() == before
     assert clock.slept_s >= 3.0
     assert caught.value.holder_pid == (None if case == "empty" else sleeper)
+
+
+def test_a_first_change_waits_as_long_as_its_handle_says(tmp_path: Path, clock: Clock, sleeper: int) -> None:
+    """Then the error names the holder; the file and the lock stay."""
+    path = put_legacy(tmp_path)
+    put_lock(tmp_path, {"pid": sleeper, "createdAt": iso(NOW_S)})
+    before = {item.name: item.read_bytes() for item in tmp_path.iterdir()}
+    with SessionStore.open(path, lock_timeout=15.0, clock=clock) as store, pytest.raises(LockTimeout) as caught:
+        store.put("42", {"n": 1})
+    assert 15.0 <= clock.slept_s < 16.0
+    assert caught.value.holder_pid == sleeper
+    assert {item.name: item.read_bytes() for item in tmp_path.iterdir()} == before
 
 
 def test_a_live_holder_is_robbed_after_30_s(tmp_path: Path, folder: int, clock: Clock, sleeper: int) -> None:
