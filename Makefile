@@ -3,10 +3,15 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
-BENCH  := $(VENV)/.installed-bench
 FUZZ   := $(VENV)/.installed-fuzz
 
-.PHONY: demo test check bench bench-quick bench-docs stress fuzz clean
+# The compiled form, in an environment of its own: compiled modules beside the sources would hide changes of them.
+COMPILED := .venv-compiled
+WHEEL    := build/wheel/.built
+BENCH    := $(COMPILED)/.installed-bench
+SOURCES  := $(shell find src -name '*.py')
+
+.PHONY: demo test test-compiled check bench bench-quick bench-docs stress fuzz clean
 
 demo: $(STAMP)
 	$(BIN)/sessiondir demo
@@ -14,20 +19,25 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(BIN)/python -m pytest -m "not stress" $(ARGS)
 
+# The same tests on the compiled form; needs a C compiler.
+test-compiled: $(COMPILED)/.installed
+	@$(COMPILED)/bin/sessiondir --version | grep -q '(compiled)' || { echo "not compiled: is there a C compiler?"; exit 1; }
+	$(COMPILED)/bin/python -m pytest -m "not stress" $(ARGS)
+
 check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
 bench: $(BENCH)
-	$(BIN)/python -m benchmarks $(ARGS)
+	$(COMPILED)/bin/python -m benchmarks $(ARGS)
 
 bench-quick: $(BENCH)
-	$(BIN)/python -m benchmarks --quick $(ARGS)
+	$(COMPILED)/bin/python -m benchmarks --quick $(ARGS)
 
 # Measures everything and renews the tables and plots of README and docs; wants a quiet machine.
 bench-docs: $(BENCH)
-	$(BIN)/python -m benchmarks --update-docs $(ARGS)
+	$(COMPILED)/bin/python -m benchmarks --update-docs $(ARGS)
 
 # SECONDS_EACH is how long each of the long tests goes on.
 SECONDS_EACH ?= 60
@@ -45,8 +55,22 @@ $(STAMP): pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,dev]'
 	@touch $(STAMP)
 
-$(BENCH): $(STAMP)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
+$(WHEEL): pyproject.toml $(SOURCES)
+	rm -rf build/wheel build/source && mkdir -p build/wheel build/source
+	cp -R src pyproject.toml README.md LICENSE build/source
+	HATCH_BUILD_HOOK_ENABLE_MYPYC=1 $(PYTHON) -m pip wheel --quiet --no-deps -w build/wheel build/source || \
+	  { echo "sessiondir could not be compiled (see above); it goes on interpreted, which is slower"; \
+	    $(PYTHON) -m pip wheel --quiet --no-deps -w build/wheel build/source; }
+	@touch $(WHEEL)
+
+$(COMPILED)/.installed: $(WHEEL)
+	$(PYTHON) -m venv $(COMPILED)
+	$(COMPILED)/bin/python -m pip install --quiet --disable-pip-version-check --force-reinstall --no-deps build/wheel/*.whl
+	$(COMPILED)/bin/python -m pip install --quiet --disable-pip-version-check "$$(ls build/wheel/*.whl)[test]"
+	@touch $@
+
+$(BENCH): $(COMPILED)/.installed
+	$(COMPILED)/bin/python -m pip install --quiet --disable-pip-version-check "$$(ls build/wheel/*.whl)[bench]"
 	@touch $(BENCH)
 
 $(FUZZ): $(STAMP)
@@ -54,4 +78,4 @@ $(FUZZ): $(STAMP)
 	@touch $(FUZZ)
 
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(COMPILED) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import counting, stores
+from sessiondir.compiled import is_compiled
 
 _ROOT = Path(__file__).resolve().parent.parent
 
@@ -28,6 +29,7 @@ def facts(place: str) -> dict[str, Any]:
         "kernel": f"{platform.system()} {platform.release()}",
         "file_system": place,
         "python": platform.python_version(),
+        "sessiondir": "compiled" if is_compiled() else "interpreted",
         "sqlite": sqlite3.sqlite_version,
         **versions(),
         "system_calls": counting.strace_obstacle() or "counted with strace",

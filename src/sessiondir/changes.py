@@ -136,7 +136,7 @@ def putting(entry: Mapping[str, Any], if_version: int | None, limits: Limits) ->
     return compute
 
 
-def patching(fields: Mapping[str, Any], create: bool, limits: Limits) -> Compute[Document | None]:
+def patching(fields: Mapping[Any, Any], create: bool, limits: Limits) -> Compute[Document | None]:
     """Set and remove top-level fields; the result is the document afterwards, None if there is none."""
     check_entry(fields)
     set_ = {name: value for name, value in fields.items() if value is not UNSET}

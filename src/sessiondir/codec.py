@@ -184,9 +184,9 @@ def to_value(name: str, value: Any) -> Any:
     return data if data[:1] in b"{[" else decode(data)
 
 
-def to_fields(entry: Mapping[str, Any]) -> Fields:
+def to_fields(entry: Mapping[Any, Any]) -> Fields:
     """An entry in the form that documents hold. Raises ``EncodeError``; O(entry)."""
-    fields = {}
+    fields: Fields = {}
     for name, value in entry.items():
         if type(name) is not str:
             if not isinstance(name, str):
@@ -231,11 +231,11 @@ def _same_value(left: Any, right: Any) -> bool:
     return bool(left == right)
 
 
-def difference(fields: Fields, entry: Mapping[str, Any]) -> tuple[Fields, tuple[str, ...]]:
+def difference(fields: Fields, entry: Mapping[Any, Any]) -> tuple[Fields, tuple[str, ...]]:
     """What turns ``fields`` into ``entry``: fields to set, names to remove. Raises ``EncodeError``."""
     set_: Fields = {}
     added = 0
-    for name, value in entry.items():
+    for name, value in (entry if type(entry) is dict else dict(entry)).items():
         try:
             stored = fields[name]
         except KeyError:
@@ -251,7 +251,7 @@ def difference(fields: Fields, entry: Mapping[str, Any]) -> tuple[Fields, tuple[
         set_[name] = new
     if len(entry) - added == len(fields):
         return set_, ()
-    return set_, tuple(name for name in fields if name not in entry)
+    return set_, tuple([name for name in fields if name not in entry])
 
 
 def weight(value: Any) -> int:

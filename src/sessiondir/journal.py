@@ -75,6 +75,8 @@ def encode_operations(ops: Sequence[Operation]) -> bytes:
 
 def encode_commit(version: int, at_ms: int, operations: bytes) -> bytes:
     """The line of a commit; ``operations`` is what ``encode_operations`` gave."""
+    if len(operations) <= steps.LARGE_BYTES:
+        return _seal(b'{"v":%d,"t":%d,"ops":[%b]' % (version, at_ms, operations))
     head = b'{"v":%d,"t":%d,"ops":[' % (version, at_ms)
     crc = zlib.crc32(b"]", zlib.crc32(operations, zlib.crc32(head)))
     return b"".join((head, operations, b'],"crc":"%08x"}\n' % crc))  # joining megabytes lets other threads run

@@ -162,7 +162,7 @@ class SessionStore(StoreInbox):
                 return done
         core = self._writing()
         verify = fence_check(core, fence) if fence is not None else None
-        load = core.load_or_set_aside if replacing else core.view.load
+        load = core.load_or_set_aside if replacing else core.load
         committed, result = change(core.keys, core.ref(key), load, compute, core.append, timeout_s, level, verify)
         if committed is None:
             return None, result

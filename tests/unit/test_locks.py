@@ -12,6 +12,7 @@ from contextlib import contextmanager
 
 import pytest
 from harness.interrupting import Interruption
+from support.forms import interpreted_only
 from support.places import Place
 from support.seams import LeapingClock, RuledFileSystem
 
@@ -296,6 +297,7 @@ def test_other_descriptors_on_the_lock_file_take_nothing_away(place: Place) -> N
     let_go(locks, A)
 
 
+@interpreted_only
 def test_g7_handing_a_session_over_can_be_interrupted_anywhere(place: Place) -> None:
     """Done again after an exception, letting go gives the session to the longest waiting thread, once."""
     for at in itertools.count(1):
@@ -330,6 +332,7 @@ def _waiter(locks: KeyLocks, number: int, served: list[int]) -> threading.Thread
     return thread
 
 
+@interpreted_only
 def test_g7_waiting_for_a_session_can_be_interrupted_anywhere(place: Place) -> None:
     """A thread whose wait ends with an exception keeps no place in the queue, and no session."""
     for at in itertools.count(1):

@@ -7,10 +7,12 @@ import threading
 
 import pytest
 from harness.interrupting import Interruption
+from support.forms import interpreted_only
 
 from sessiondir.mutex import OwnedMutex, finally_release
 
 
+@interpreted_only
 def test_g7_letting_go_is_done_again_when_an_exception_came_out_of_it() -> None:
     """Whatever moment of the work or of the release a handler raises at, the lock is free afterwards."""
     for at in itertools.count(1):

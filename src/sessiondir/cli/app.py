@@ -115,7 +115,9 @@ def _end(code: int) -> NoReturn:
 def _print_version(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
     if not value or context.resilient_parsing:
         return
-    output.echo(f"sessiondir {__version__}")
+    from sessiondir.compiled import is_compiled
+
+    output.echo(f"sessiondir {__version__} ({'compiled' if is_compiled() else 'interpreted'})")
     context.exit()
 
 
