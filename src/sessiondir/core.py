@@ -279,10 +279,6 @@ class Core:
 
     # -- commits --------------------------------------------------------------------------
 
-    def load(self, key: str) -> Document:
-        """As ``View.load``, also in a child that was forked meanwhile and has a view of its own."""
-        return self.view.load(key)
-
     def load_or_set_aside(self, key: str) -> Document:
         """As ``View.load`` for a session that is about to be replaced: a damaged file goes to the quarantine."""
         try:

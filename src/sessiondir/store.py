@@ -162,7 +162,8 @@ class SessionStore(StoreInbox):
                 return done
         core = self._writing()
         verify = fence_check(core, fence) if fence is not None else None
-        load = core.load_or_set_aside if replacing else core.load
+        # Not ``core.view.load``: a child that is forked in ``compute`` has another view.
+        load = core.load_or_set_aside if replacing else lambda name: core.view.load(name)  # noqa: PLW0108
         committed, result = change(core.keys, core.ref(key), load, compute, core.append, timeout_s, level, verify)
         if committed is None:
             return None, result
