@@ -80,8 +80,6 @@ class Applier:
     def steps(self) -> Steps:
         """Do everything; what fails for one session or file goes into the report, the rest goes on."""
         plan = self._plan
-        trash.sweep(self._directory)
-        yield
         yield from self._renew_journal()
         todo: list[PlannedSession] = []
         for number, session in enumerate(plan.sessions):

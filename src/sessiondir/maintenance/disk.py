@@ -160,6 +160,7 @@ class DiskSurvey:
 
     def _look_at_trash(self, directory: StoreDirectory) -> Steps:
         there = trash.names(directory)
+        yield
         for gone in self.trash.keys() - set(there):
             del self.trash[gone]
         yield
