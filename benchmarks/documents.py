@@ -41,7 +41,8 @@ def _about(results: Results) -> str:
     facts, run = results["machine"], results["run"]
     packages = ", ".join(f"{name} {facts[name]}" for name in ("lmdb", "diskcache", "filelock", "openai-agents"))
     where = f"{facts['cpu']}, {facts['cores']} cores, {facts['kernel']}, {facts['file_system']}"
-    versions = f"sessiondir {facts['sessiondir']}, Python {facts['python']}, SQLite {facts['sqlite']}, {packages}"
+    form = facts.get("sessiondir", "interpreted")  # older results are of before it could be compiled
+    versions = f"sessiondir {form}, Python {facts['python']}, SQLite {facts['sqlite']}, {packages}"
     rounds = f"{run['rounds']} rounds of {run['seconds']:g} s a cell"
     kept = f"[All figures](benchmarks/results/{report.stem(dict(results))}.txt)"
     lines = [f"Run of {facts['date'][:10]}: {where}; {versions}; {rounds}. {kept}."]
