@@ -140,7 +140,7 @@ class StoreDirectory:
         except FileNotFoundError:
             raise
         except OSError as exc:
-            if exc.errno == errno.ENAMETOOLONG:
+            if exc.errno == errno.ENAMETOOLONG and layout.may_be_too_long(name):
                 raise FileNotFoundError(exc.errno, exc.strerror, path) from exc
             if exc.errno in (errno.ELOOP, errno.ENXIO, errno.EISDIR):
                 raise CorruptFile(f"{path} is not a regular file", path=path, reason="not a regular file") from exc

@@ -256,7 +256,7 @@ class SessionFiles:
             quarantine.set_aside(self._directory, self._clock, name, reason, below)
             rename(temporary, name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
         except OSError as exc:
-            if exc.errno != errno.ENAMETOOLONG or not others:
+            if exc.errno != errno.ENAMETOOLONG or not others or not layout.may_be_too_long(name):
                 raise
             name = others[0]
             rename(temporary, name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)

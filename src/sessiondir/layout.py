@@ -28,6 +28,7 @@ _PLAIN_NAME_BYTES: Final = 120
 _FORBIDDEN: Final = frozenset(("__proto__", "constructor", "prototype"))
 _JOURNAL = re.compile(r"journal-([1-9][0-9]{0,17})\.jsonl\Z")
 _TEMPORARY = re.compile(r"\.tmp-[0-9a-f]{16}\Z")
+_HASHED_NAME_BYTES = len("session-hash-.json") + 43
 _HASHED = re.compile(r"session-hash-[A-Za-z0-9_-]{43}\.json\Z")
 _PLAIN = re.compile(r"session-([A-Za-z0-9_-]+)\.json\Z")
 
@@ -104,6 +105,11 @@ def session_file_names(key: str) -> tuple[str, ...]:
     if len(data) > _PLAIN_NAME_BYTES:
         return (hashed,)
     return f"session-{_base64url(data)}.json", hashed
+
+
+def may_be_too_long(name: str) -> bool:
+    """Whether a file system that holds a store may refuse this name as too long; hashed names it holds."""
+    return len(name) > _HASHED_NAME_BYTES
 
 
 def is_hashed_name(name: str) -> bool:

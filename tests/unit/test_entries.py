@@ -12,7 +12,7 @@ from support.files import session_name
 from support.places import Place
 from support.seams import RuledFileSystem
 
-from sessiondir import CorruptFile, codec, layout
+from sessiondir import CorruptFile, StorageError, codec, layout
 from sessiondir.document import Document, patch_document, put_document
 from sessiondir.entries import SessionFiles, encode_document, ignores_case, parse_document
 
@@ -142,17 +142,30 @@ def test_a_written_session_has_one_name(files: SessionFiles, place: Place) -> No
 
 def test_a_name_that_is_too_long_for_the_system_falls_back(place: Place) -> None:
     """Where the plain name is refused as too long, the session is written and read under its hashed name."""
-    plain, hashed = layout.session_file_names("a")
+    plain, hashed = layout.session_file_names(key := "long " * 20)
     fs = RuledFileSystem()
     fs.fail("rename", errno.ENAMETOOLONG, lambda source, target: target == plain)
     fs.fail("open", errno.ENAMETOOLONG, lambda name, *rest: name == plain)
     other = Place(place.path, fs)
     files = SessionFiles(other.directory, place.clock, 10_000)
-    files.write([document("a", 1, n=1)])
-    found = files.read("a")
+    files.write([document(key, 1, n=1)])
+    found = files.read(key)
     other.close()
     assert names(place) == [hashed]
     assert found is not None and found.entry() == {"n": 1}
+
+
+def test_a_short_name_is_never_too_long(place: Place) -> None:
+    """G8: where hashed names fit, such an error about a shorter name is a fault, not a session that is missing."""
+    fs = RuledFileSystem()
+    other = Place(place.path, fs)
+    files = SessionFiles(other.directory, place.clock, 10_000)
+    files.write([document("a", 1, n=1)])
+    plain, _ = layout.session_file_names("a")
+    fs.fail("open", errno.ENAMETOOLONG, lambda name, *rest: name == plain)
+    with pytest.raises(StorageError):
+        files.read("a")
+    other.close()
 
 
 def test_where_case_is_ignored_no_session_overwrites_another(place: Place) -> None:
