@@ -11,6 +11,7 @@ import pytest
 
 from sessiondir import AsyncSessionStore, SessionStore
 from sessiondir.maintenance import Keeper, Notice, Policy
+from sessiondir.maintenance import telling as telling_module
 from sessiondir.maintenance import warning as warning_module
 from sessiondir.testing import WatchedFileSystem
 
@@ -190,6 +191,23 @@ def test_the_disk_budget_counts(store: SessionStore) -> None:
     store.put("old", entry(48 * HOUR))
     assert [(one.key, one.rule) for one in told[1:]] == [("old", "evict-budget")]
     keeper.close()
+
+
+def test_however_many_are_told_none_is_silent(store: SessionStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was told is remembered within bounds; beyond them a session is told again, not left out."""
+    monkeypatch.setattr(telling_module, "_TOLD", 3)
+    told: list[str | None] = []
+    store.put("other", entry(0))
+    with watched(store, on_notice=lambda one: told.append(one.key)):
+        for number in range(5):
+            store.put(f"k{number}", entry(40 * DAY))
+        store.put("k4", entry(41 * DAY))
+        assert told == [f"k{number}" for number in range(5)]
+        store.put("k0", entry(41 * DAY))
+        assert told[5:] == ["k0"]
+        store.put("k0", entry(0))
+        store.put("k0", entry(40 * DAY))
+        assert told[5:] == ["k0", "k0"]
 
 
 def test_a_clock_that_is_not_believed_silences_it(store: SessionStore) -> None:

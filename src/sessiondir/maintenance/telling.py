@@ -52,8 +52,11 @@ class Teller:
     def tell(self, identity: Identity, notice: Notice) -> None:
         """Tell it, unless it was told already."""
         with self._lock:
-            if identity in self._told or len(self._told) >= _TOLD:
+            if identity in self._told:
                 return
+            if len(self._told) >= _TOLD:
+                # Told twice is better than not at all.
+                self._drop([next(iter(self._told))])
             self._told[identity] = self._round
             if notice.kind == "session" and notice.key is not None:
                 self._rules[notice.key] = identity
@@ -91,7 +94,8 @@ class Teller:
     def _drop(self, over: Iterable[Identity]) -> None:
         for identity in list(over):
             del self._told[identity]
-        self._rules = {key: one for key, one in self._rules.items() if one in self._told}
+            if identity[0] == "session" and self._rules.get(identity[1]) == identity:
+                del self._rules[identity[1]]
 
 
 def _log_notice(notice: Notice) -> None:
