@@ -22,7 +22,7 @@ from sessiondir.clock import Clock
 from sessiondir.commit import SHORTEST_WAIT_S, Committed, Committer, Verify
 from sessiondir.directory import StoreDirectory
 from sessiondir.document import Document
-from sessiondir.entries import SessionFiles, ignores_case
+from sessiondir.entries import SessionFiles
 from sessiondir.errors import (
     CorruptFile,
     DurabilityUnknown,
@@ -96,12 +96,8 @@ class Core:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._state_seen: tuple[int, int, int] | None = None
-        self.files = SessionFiles(
-            self.directory,
-            self.clock,
-            self.limits.entry_bytes + self.limits.inbox_bytes,
-            hashed_only=ignores_case(self.directory),
-        )
+        self.files = SessionFiles(self.directory, self.clock, self.limits.entry_bytes + self.limits.inbox_bytes)
+        self.files.ask_about_case()
         found = opening.look(self.directory, self.clock, self.files, self._new_keys)
         self.state = found.state
         self.files.default_version = found.state.default_version
@@ -186,6 +182,7 @@ class Core:
             lock_file.probe()
             lock_file.share_byte(layout.WRITERS_AT)
             self._make_usable()
+            self.files.ask_about_case()  # a new store had no file to ask about when it was opened
             with self.view.mutex:
                 self.view.make_writable()
             if self.view.journal is None:

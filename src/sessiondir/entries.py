@@ -122,6 +122,10 @@ class SessionFiles:
         self.default_version = 0
         """Version of documents that carry none: what the layout-1 state file says."""
 
+    def ask_about_case(self) -> None:
+        """See whether the file system ignores case; a store that has no state file yet cannot tell."""
+        self._hashed_only = ignores_case(self._directory)
+
     def _names(self, key: str) -> tuple[str, ...]:
         names = layout.session_file_names(key)
         return names[::-1] if self._hashed_only else names
