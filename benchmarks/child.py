@@ -33,7 +33,7 @@ def run(function: Callable[..., Any], **arguments: Any) -> Any:
         capture_output=True,
         text=True,
         check=False,
-        timeout=300,
+        timeout=900,
     )
     if done.returncode == -signal.SIGKILL:
         return None
