@@ -74,6 +74,8 @@ class JournalFollower:
         self.lost: dict[str, list[Position]] = {}
         self._skipped: list[Position] = []
         """What the last replay could not apply."""
+        self._found: list[Position] = []
+        """What the last replay found in the backlog."""
         self.damaged: dict[tuple[int, int], str] = {}
         self.epoch = 0
         """Counts the times that everything cached had to be forgotten."""
@@ -242,19 +244,19 @@ class JournalFollower:
         self._apply_text(self.journal, pieces.part_of(text, 0, cut), start)
         return self.backlog_from < self.end
 
-    def _in_backlog(self, key: str) -> list[Position]:
-        """Where the backlog changes a session, or seems to."""
+    def _in_backlog(self, key: str) -> dict[Position, bytes]:
+        """Where the backlog changes a session, or seems to, with the lines that stand there."""
         return self._in_lines(key, max(self._touched.get(key_text(key), self.end), self.backlog_from))
 
-    def _in_lines(self, key: str, start: int) -> list[Position]:
-        """Where the journal changes a session from ``start`` on, or seems to."""
+    def _in_lines(self, key: str, start: int) -> dict[Position, bytes]:
+        """Where the journal changes a session from ``start`` on, or seems to, with the lines that stand there."""
         if start >= self.end or self.journal is None:
-            return []
+            return {}
         data = journal.read_range(self._fs, self.journal.fd, start, self.end)
-        return [
-            (journal.last_version(line) or self.version, start + at, len(line))
+        return {
+            (journal.last_version(line) or self.version, start + at, len(line)): line
             for at, line in journal.lines_with(data, key_text(key))
-        ]
+        }
 
     def _note(self, key: str) -> list[Line]:
         """Copy a session's places from the backlog to ``pending``; the lines that stand there."""

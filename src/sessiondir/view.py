@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from sessiondir.cache import Listener
 from sessiondir.commitline import DamagedLine, Line
@@ -131,9 +131,8 @@ class View(JournalFollower):
 
     def _keep(self, doc: Document) -> None:
         # All of the backlog is in it now; when it was dropped, reading needs these places.
-        places = self._in_backlog(doc.key)
-        if places:
-            self.pending.setdefault(doc.key, []).extend(places)
+        if self._found:
+            self.pending.setdefault(doc.key, []).extend(self._found)
         self.cache.put(doc)
         self._untouch(doc.key)
 
@@ -166,20 +165,25 @@ class View(JournalFollower):
     def _replay(self, key: str, stored: Document | None, problem: StoreError | None) -> Document:
         """The session file's document with the journal's newer operations applied."""
         # Own commits may be noted twice, once more with the backlog; the version rule skips them.
-        places = {*self.pending.get(key, ()), *self._in_backlog(key)}
-        doc, known, self._skipped = self._replayed(key, stored, places)
+        lines = self._in_backlog(key)
+        self._found = list(lines)
+        places = {*self.pending.get(key, ()), *lines}
+        doc, known, self._skipped = self._replayed(key, stored, places, lines)
         if self._skipped and self.journal is not None:
             # A file older than the state file says, put back by hand perhaps: the journal may still have it all.
-            places.update(self._in_lines(key, self.journal.start))
-            doc, known, self._skipped = self._replayed(key, stored, places)
+            lines = self._in_lines(key, self.journal.start)
+            doc, known, self._skipped = self._replayed(key, stored, {*places, *lines}, lines)
         if problem is not None and not known:
             raise problem
         return doc
 
     def _replayed(
-        self, key: str, stored: Document | None, places: Iterable[Position]
+        self, key: str, stored: Document | None, places: Iterable[Position], lines: Mapping[Position, bytes]
     ) -> tuple[Document, bool, list[Position]]:
-        """The document with these operations applied, whether it is known, and what could not be applied."""
+        """The document with these operations applied, whether it is known, and what could not be applied.
+
+        ``lines`` are those that were read already.
+        """
         doc = stored if stored is not None else missing_document(key)
         known = doc.fields is not None
         skipped: list[Position] = []
@@ -188,7 +192,8 @@ class View(JournalFollower):
             if version <= doc.latest:
                 continue
             assert self.journal is not None
-            line = self._parse(self.journal, self._fs.pread(self.journal.fd, length, offset), offset)
+            text = lines.get(place) or self._fs.pread(self.journal.fd, length, offset)
+            line = self._parse(self.journal, text, offset)
             for operation in self._operations(line, offset):
                 if operation.key != key:
                     continue
