@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NoReturn
 
@@ -37,6 +38,7 @@ _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder()
 _Raw = msgspec.Raw
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_NESTING = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[\[{]|[\]}]', re.DOTALL)
 _LONE_SURROGATE = re.compile(f"[{chr(0xD800)}-{chr(0xDFFF)}]")
 _CONTAINERS = frozenset((dict, list))
 _PLAIN_SCALARS = frozenset((str, bool, type(None)))
@@ -56,7 +58,7 @@ class EncodeError(ValueError):
 
 
 def decode(data: bytes) -> Any:
-    """Parse JSON text. Raises ``DecodeError``; O(len(data))."""
+    """Parse JSON text. Raises ``DecodeError``, or ``RecursionError`` if the caller left no room; O(len(data))."""
     try:
         return _decoder.decode(data)
     except (msgspec.MsgspecError, ValueError, RecursionError):
@@ -88,9 +90,28 @@ def _decode_tolerantly(data: bytes) -> Any:
     except DecodeError:
         raise
     except RecursionError as exc:
+        if not is_nested_too_deeply(data):
+            raise
         raise DecodeError("nested too deeply") from exc
     except ValueError as exc:
         raise DecodeError(str(exc)) from exc
+
+
+def is_nested_too_deeply(data: bytes) -> bool:
+    """Whether a ``RecursionError`` came of these bytes: else of a caller whose stack was all but full.
+
+    Sound data must never count as damaged because of who reads it.
+    """
+    readable = max(sys.getrecursionlimit() // 2, 2 * MAX_SAFE_DEPTH)
+    depth = 0
+    for part in _NESTING.finditer(data):
+        if part[0] in (b"[", b"{"):
+            depth += 1
+            if depth > readable:
+                return True
+        elif part[0] in (b"]", b"}"):
+            depth -= 1
+    return False
 
 
 def encode(value: Any, where: str = "") -> bytes:

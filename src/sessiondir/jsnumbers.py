@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any, Final
 
-from sessiondir.codec import DecodeError
+from sessiondir.codec import DecodeError, is_nested_too_deeply
 
 _INFINITE_FROM: Final = 2**1024 - 2**970
 """The least integer that rounds to no finite double."""
@@ -41,6 +41,8 @@ def decode(text: bytes) -> tuple[Any, list[str]]:
     except DecodeError:
         raise
     except RecursionError as exc:
+        if not is_nested_too_deeply(text):
+            raise
         raise DecodeError("nested too deeply") from exc
     except ValueError as exc:
         raise DecodeError(str(exc)) from exc

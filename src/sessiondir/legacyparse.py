@@ -195,6 +195,8 @@ def read_entry(text: bytes, name: str) -> tuple[codec.Fields, list[str]]:
     except codec.DecodeError as exc:
         raise codec.DecodeError(f"in the entry of {shown(name)}: {exc}") from exc
     except (RecursionError, codec.EncodeError) as exc:
+        if isinstance(exc, RecursionError) and not codec.is_nested_too_deeply(text):
+            raise
         raise codec.DecodeError(f"the entry of {shown(name)} is nested too deeply") from exc
     rename_old_fields(fields)
     return fields, lost
