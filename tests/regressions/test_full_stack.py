@@ -47,7 +47,7 @@ def test_g8_text_is_not_damaged_because_its_reader_has_no_room(
     decode: Callable[[bytes], object], text: str
 ) -> None:
     """There is the value or the interpreter's own error, and never the error of bad text."""
-    data = ('{"a":%s"%s"%s}' % ("[" * 20, text, "]" * 20)).encode()
+    data = f'{{"a":{"[" * 20}"{text}"{"]" * 20}}}'.encode()
     whole, outcomes = decode(data), set()
     for room in ROOMS:
         try:
@@ -76,14 +76,18 @@ def test_g3_commits_of_others_are_not_skipped_where_there_is_no_room_to_parse_th
         open_on(QuickFs(), store_path, cache_bytes=cache_bytes) as store,
     ):
         counted, no_room = 0, 0
+        calls: list[Callable[[SessionStore], object]] = [
+            get,
+            lambda store: store.update("k", count),
+            lambda store: store.put("k", count({"n": counted})),
+        ]
         for room in ROOMS:
-            for call in (get, lambda store: store.update("k", count), lambda store: store.put("k", wanted)):
+            for call in calls:
                 other.update("k", count, create=True)
                 counted += 1
-                wanted = count({"n": counted})
                 before = counted
                 try:
-                    _call_with_room(room, lambda call=call: call(store))  # type: ignore[misc]
+                    _call_with_room(room, lambda call=call: call(store))
                     counted += call is not get
                 except RecursionError:
                     no_room += 1
