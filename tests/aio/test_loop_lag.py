@@ -1,13 +1,14 @@
 """W8 and W12: the event loop goes on while large sessions are changed on a slow disk.
 
-The figures are printed; what is asserted is generous, because the machine may be busy. The
-benchmark part ``lag`` measures them.
+The figures are printed and not asserted, because the machine may be busy; what is asserted is who
+syncs and that the loop runs meanwhile. The benchmark part ``lag`` measures them.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -18,19 +19,18 @@ from sessiondir import AsyncSessionStore, SessionStore
 from sessiondir.fs import FileSystem
 
 SYNC_S = 0.2
-LONG_S = 0.1
-"""Half a sync: a loop that waited for one sync was late by more than that."""
 
 
 class SlowDisk(FileSystem):
     """Every sync takes 200 ms."""
 
     def __init__(self) -> None:
-        self.syncs = 0
+        self.threads: list[int] = []
+        """Which thread made each sync."""
         self.fsync = self.fdatasync = self._sync
 
     def _sync(self, fd: int) -> None:
-        self.syncs += 1
+        self.threads.append(threading.get_ident())
         os.fdatasync(fd)
         time.sleep(SYNC_S)
 
@@ -80,11 +80,10 @@ def test_the_loop_does_not_wait_for_the_disk(store_path: str, name: str) -> None
     lags.sort()
     p95, p99 = (lags[int(share * len(lags))] * 1000 for share in (0.95, 0.99))
     worst = lags[-1] * 1000
-    print(f"{name}: loop lag P95 {p95:.1f} ms, P99 {p99:.1f} ms, max {worst:.1f} ms; {disk.syncs} syncs")
-    assert disk.syncs >= 4
-    # Were the syncs on the loop, each of them would be among these. A paused process makes one or two.
-    assert sum(lag > LONG_S for lag in lags) < 4
-    assert p95 < 50
+    print(f"{name}: loop lag P95 {p95:.1f} ms, P99 {p99:.1f} ms, max {worst:.1f} ms; {len(disk.threads)} syncs")
+    assert len(disk.threads) >= 4
+    assert threading.get_ident() not in disk.threads
+    assert len(lags) > len(disk.threads)  # the loop came round between, and so during, the syncs
     with SessionStore.open(store_path) as store:
         for session in range(4):
             entry = store[f"k{session}"]
