@@ -1,4 +1,4 @@
-"""G10: a file system that takes two names for one when they differ in case alone (F12, F25)."""
+"""G8, G10: a file system that takes two names for one when they differ in case alone (F12, F25)."""
 
 from __future__ import annotations
 
