@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from sessiondir import codec
 from sessiondir.document import Document, apply_operation, patch_document, put_document
 from sessiondir.entrysum import entry_sum, is_entry_sum
-from sessiondir.errors import ConflictError, EntryTooLarge, InvalidEntry
+from sessiondir.errors import ConflictError, EntryTooLarge, InvalidEntry, InvalidOption
 from sessiondir.model import UNSET, Entry, Limits
 from sessiondir.operations import Delete, Operation, Patch, Put
 
@@ -54,6 +54,12 @@ def require_version(doc: Document, if_version: int | None) -> None:
         if is_entry_sum(if_version) and doc.fields is not None and entry_sum(doc.fields) == if_version:
             return
         raise conflict(doc.key, if_version, actual)
+
+
+def _wanted_version(if_version: object) -> int | None:
+    if if_version is None or isinstance(if_version, int):
+        return if_version
+    raise InvalidOption(f"if_version must be a whole number or None, not {if_version!r:.80}")
 
 
 def operation_for(doc: Document, entry: Mapping[str, Any], limits: Limits) -> Operation | None:
@@ -125,18 +131,19 @@ def version_of(doc: Document) -> int:
     return doc.version if doc.fields is not None else 0
 
 
-def putting(entry: Mapping[str, Any], if_version: int | None, limits: Limits) -> Compute[int]:
+def putting(entry: Mapping[str, Any], if_version: object, limits: Limits) -> Compute[int]:
     """Store a whole entry; the result is the version of an equal one."""
     check_entry(entry)
+    wanted = _wanted_version(if_version)
 
     def compute(doc: Document) -> tuple[Operation | None, int]:
-        require_version(doc, if_version)
+        require_version(doc, wanted)
         return operation_for(doc, entry, limits), doc.version
 
     return compute
 
 
-def patching(fields: Mapping[Any, Any], create: bool, limits: Limits) -> Compute[Document | None]:
+def patching(fields: Mapping[Any, Any], create: object, limits: Limits) -> Compute[Document | None]:
     """Set and remove top-level fields; the result is the document afterwards, None if there is none."""
     check_entry(fields)
     set_ = {name: value for name, value in fields.items() if value is not UNSET}
@@ -163,7 +170,7 @@ def patching(fields: Mapping[Any, Any], create: bool, limits: Limits) -> Compute
 
 
 def updating(
-    fn: Callable[[Entry], Mapping[str, Any] | None], create: bool, limits: Limits
+    fn: Callable[[Entry], Mapping[str, Any] | None], create: object, limits: Limits
 ) -> Compute[Entry | None]:
     """Let ``fn`` make the new entry of its own copy; the result is the entry afterwards."""
 
@@ -188,11 +195,12 @@ def updated(
     return operation, as_stored(result, operation)
 
 
-def deleting(if_version: int | None) -> Compute[bool]:
+def deleting(if_version: object) -> Compute[bool]:
     """Remove the session; the result is whether it was there."""
+    wanted = _wanted_version(if_version)
 
     def compute(doc: Document) -> tuple[Operation | None, bool]:
-        require_version(doc, if_version)
+        require_version(doc, wanted)
         exists = doc.fields is not None
         return (Delete(doc.key) if exists else None), exists
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from dataclasses import replace
 from types import TracebackType
@@ -49,7 +50,7 @@ class StoreHandle:
         self.path = path
         self._read_only = read_only
         self._durability: Durability = durability
-        self._lock_timeout = lock_timeout
+        self._lock_timeout = min(lock_timeout, threading.TIMEOUT_MAX)
         self._interval = checkpoint_interval
         self._keys = keys
         self._limits = limits
@@ -108,7 +109,7 @@ class StoreHandle:
 
         Handles on one store in one process share a core; the first one's limits hold.
         """
-        _check_options(durability, lock_timeout, checkpoint_interval, keys)
+        _check_options(durability, lock_timeout, checkpoint_interval, keys, cache_bytes)
         directory, legacy_path = layout.store_path(path)
         limits = limits or Limits()
         store = cls(
@@ -261,7 +262,9 @@ class StoreHandle:
         return "lowercase" if self._unmigrated.exists() else self._keys or "exact"
 
 
-def _check_options(durability: object, lock_timeout: object, interval: object, keys: object) -> None:
+def _check_options(
+    durability: object, lock_timeout: object, interval: object, keys: object, cache_bytes: object
+) -> None:
     if durability not in ("power", "process"):
         raise InvalidOption(f"durability must be 'power' or 'process', not {durability!r}")
     if keys not in (None, "exact", "lowercase"):
@@ -269,3 +272,5 @@ def _check_options(durability: object, lock_timeout: object, interval: object, k
     for name, value in (("lock_timeout", lock_timeout), ("checkpoint_interval", interval)):
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:
             raise InvalidOption(f"{name} must be a number of seconds, 0 or more, not {value!r}")
+    if isinstance(cache_bytes, bool) or not isinstance(cache_bytes, int) or not 0 <= cache_bytes < 1 << 63:
+        raise InvalidOption(f"cache_bytes must be a whole number of bytes, 0 or more, not {cache_bytes!r:.80}")

@@ -20,6 +20,7 @@ from sessiondir.messaging import StoreInbox
 from sessiondir.model import Durability, Entry
 from sessiondir.operations import Operation
 from sessiondir.snapshot import Snapshot
+from sessiondir.terms import wait_s
 from sessiondir.transaction import (
     StoreEdit,
     Transaction,
@@ -149,7 +150,7 @@ class SessionStore(StoreInbox):
         fence: Fence | None = None,
     ) -> tuple[int | None, T]:
         """Run ``compute`` on the session's document and commit what it says, until nothing moved between."""
-        timeout_s = self._lock_timeout if timeout is None else timeout
+        timeout_s = self._lock_timeout if timeout is None else wait_s(timeout)
         level = durability or self._durability
         if level not in ("power", "process"):
             raise InvalidOption(f"durability must be 'power' or 'process', not {durability!r}")
@@ -227,7 +228,7 @@ class SessionStore(StoreInbox):
         """
         if not keys:
             raise InvalidOption("transaction() needs the keys of the sessions it may touch")
-        timeout_s = self._lock_timeout if timeout is None else timeout
+        timeout_s = self._lock_timeout if timeout is None else wait_s(timeout)
         core = self._writing()
         refs = {key: core.ref(key) for key in keys}
         unique = list({ref.key: ref for ref in refs.values()}.values())

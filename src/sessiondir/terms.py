@@ -9,6 +9,7 @@ id can be had, and for messages that have outlived a boot.
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable
 
 import msgspec
@@ -97,3 +98,13 @@ def why_free(holder: Holder, now: Moment, is_running: IsRunning) -> str | None:
     if is_over(holder, now):
         return "expired"
     return "owner died" if is_running(holder) is False else None
+
+
+def wait_s(timeout: object) -> float:
+    """Seconds to wait, of a caller's ``timeout``: 0 if it is below, and never more than a lock takes.
+
+    Raises ``InvalidOption``.
+    """
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not (timeout >= 0 or timeout < 0):
+        raise InvalidOption(f"timeout must be a number of seconds or None, not {timeout!r:.80}")
+    return max(0.0, min(timeout, threading.TIMEOUT_MAX))

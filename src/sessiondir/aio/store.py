@@ -26,6 +26,7 @@ from sessiondir.model import Durability, Entry
 from sessiondir.operations import Operation
 from sessiondir.snapshot import Snapshot
 from sessiondir.store import EDIT_TRIES, SessionStore, levelling_timeout
+from sessiondir.terms import wait_s
 from sessiondir.transaction import StoreEdit
 from sessiondir.watch import require_same_sessions
 
@@ -161,7 +162,7 @@ class AsyncSessionStore(AsyncStoreInbox):
     ) -> tuple[int | None, T]:
         """Run ``compute`` on the session's document and commit what it says, until nothing moved between."""
         await self._begin()
-        timeout_s = self._store._lock_timeout if timeout is None else timeout
+        timeout_s = self._store._lock_timeout if timeout is None else wait_s(timeout)
         level = durability or self._store._durability
         if level not in ("power", "process"):
             raise InvalidOption(f"durability must be 'power' or 'process', not {durability!r}")
@@ -275,7 +276,7 @@ class AsyncSessionStore(AsyncStoreInbox):
         store = self._store
         if store._read_only:
             store._writing()
-        timeout_s = store._lock_timeout if timeout is None else timeout
+        timeout_s = store._lock_timeout if timeout is None else wait_s(timeout)
         names: dict[str, str] = {}
         cores: builtins.list[Core] = []
         held: builtins.list[HeldSession] = []
@@ -331,7 +332,7 @@ class AsyncSessionStore(AsyncStoreInbox):
         ``await store.edit(fn)`` calls ``fn``, a function or a coroutine function, until it fits.
         No session is held.
         """
-        timeout_s = self._store._lock_timeout if timeout is None else timeout
+        timeout_s = self._store._lock_timeout if timeout is None else wait_s(timeout)
         if fn is not None:
             return self._edit_result(fn, timeout_s)
 
@@ -393,7 +394,7 @@ class AsyncSessionStore(AsyncStoreInbox):
         """
         await self._begin()
         fill = await self._workers.read(lambda: self._store._filling(mapping))
-        timeout_s = self._store._lock_timeout if timeout is None else timeout
+        timeout_s = self._store._lock_timeout if timeout is None else wait_s(timeout)
         return (await self._edit_until_it_fits(fill, timeout_s))[1]
 
     async def flush(self, *, timeout: float | None = None) -> None:
@@ -402,7 +403,7 @@ class AsyncSessionStore(AsyncStoreInbox):
         if await self._reading_core() is None or self._store._read_only:
             return
         core = await self._writing_core()
-        timeout_s = max(self._store._lock_timeout if timeout is None else timeout, 1.0)
+        timeout_s = max(self._store._lock_timeout if timeout is None else wait_s(timeout), 1.0)
         started = self._clock.monotonic()
         backoff = Backoff(self._clock, _LONGEST_PAUSE_S, first_s=1e-3)
         while not await self._workers.finish(lambda: core.checkpoint(0)):
