@@ -483,6 +483,33 @@ def test_stores_that_share_a_folder_leave_each_other_alone(store: SessionStore, 
     assert "o1.jsonl" not in left
 
 
+@pytest.mark.parametrize("asked_for", [False, True])
+def test_a_transcript_that_a_store_next_door_got_to_use_since_the_plan_stays(
+    store: SessionStore, tmp_path: Path, asked_for: bool
+) -> None:
+    """G10: as within the store; neither a removed session nor an orphan takes it along."""
+    name = "orphan.jsonl" if asked_for else "o1.jsonl"
+    write_transcript(str(tmp_path), name)
+    found = plan(store, enforce(), archive_orphans=asked_for)
+    with open_store(f"{tmp_path}/sessions-work.d") as other:
+        other.put("x", entry(0, name.removesuffix(".jsonl")))
+    (refused,) = apply(store, found).refused
+    assert (refused.name, refused.why_not) == (name, "a session uses it")
+    assert names(str(tmp_path), name) == [name]
+
+
+def test_a_store_next_door_that_became_unreadable_since_the_plan_keeps_all_transcripts(
+    store: SessionStore, tmp_path: Path
+) -> None:
+    """P6: it may have owned everything."""
+    write_transcript(str(tmp_path), "o1.jsonl")
+    found = plan(store, enforce())
+    (tmp_path / "sessions-work.json").write_text("{")
+    (refused,) = apply(store, found).refused
+    assert (refused.name, refused.why_not) == ("o1.jsonl", "a session that cannot be read may use it")
+    assert names(str(tmp_path), "o1") == ["o1.jsonl"]
+
+
 def test_pointers_to_traces_are_no_stores(store: SessionStore, tmp_path: Path) -> None:
     """G4: a folder has one for each session, and each would be opened and parsed as if it were a legacy store."""
     for name in ("o1.trajectory-path.json", "n1.trajectory-path.json"):

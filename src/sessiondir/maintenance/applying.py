@@ -31,6 +31,7 @@ from sessiondir.errors import (
     translated,
 )
 from sessiondir.layout import store_path
+from sessiondir.maintenance.disk import DiskSurvey
 from sessiondir.maintenance.ground import Ground, delete_unless, document_of, lease_holder, renew_journal
 from sessiondir.maintenance.index import Index, Steps
 from sessiondir.maintenance.plan import ONLY_WARNING, Outcome, Plan, PlannedFile, PlannedSession, Report
@@ -216,9 +217,11 @@ class Applier:
             with translated(self._ground.folder, "archive"):
                 index, steps = self._fresh_index()
                 yield from steps
+                beside = DiskSurvey(self._ground)
+                yield from beside.ask_neighbours()
                 with self._folder() as folder:
                     while todo:
-                        self._archive(folder, index, *todo[0])
+                        self._archive(folder, index, beside, *todo[0])
                         del todo[0]
                         yield
         except StoreError as exc:
@@ -234,10 +237,13 @@ class Applier:
             ground.folder, lock_timeout=0, allow_network=ground.allow_network, fs=ground.fs, clock=ground.clock
         )
 
-    def _archive(self, folder: TranscriptFolder, index: Index, name: str, for_good: bool) -> None:
+    def _archive(
+        self, folder: TranscriptFolder, index: Index, beside: DiskSurvey, name: str, for_good: bool
+    ) -> None:
         session_id = folder.file(name).session_id
-        used = index.users[f"file:{name}"] > 0 or (session_id is not None and index.users[f"id:{session_id}"] > 0)
-        if used or index.unreadable:
+        wanted = [f"file:{name}"] + ([f"id:{session_id}"] if session_id is not None else [])
+        used = any(index.users[one] > 0 or beside.neighbour_users[one] > 0 for one in wanted)
+        if used or index.unreadable or beside.neighbour_problems:
             why_not = "a session uses it" if used else _MAY_BE_USED
             self._files.append(Outcome(name, "archive", why_not))
             return

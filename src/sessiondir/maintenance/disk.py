@@ -122,6 +122,10 @@ class DiskSurvey:
                 yield from self._look_at_trash(directory)
             finally:
                 directory.close()
+        yield from self.ask_neighbours()
+
+    def ask_neighbours(self) -> Steps:
+        """Look beside the store, and into the stores there, only."""
         yield from self._look_beside()
         for path in list(self.neighbours):
             self._ask_neighbour(path)
