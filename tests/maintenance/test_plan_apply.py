@@ -551,6 +551,30 @@ def test_fix_missing_works_in_the_mode_warn(store: SessionStore, tmp_path: Path)
     assert set(apply(store, found).removed) == gone
 
 
+def test_fix_missing_spares_a_session_that_waits_for_its_first_answer(store: SessionStore, tmp_path: Path) -> None:
+    """Agent programs write the transcript with it; only a longer age takes the session."""
+    write_transcript(str(tmp_path), "n0.jsonl")
+    fill(store, {"first": entry(HOUR, "f"), "late": entry(HOUR + 1, "l")})
+    found = plan(store, Policy(), fix_missing=True)
+    assert "late" in actions(found)
+    (spared,) = (session for session in found.sessions if session.key == "first")
+    assert (spared.action, spared.reason) == ("keep", "its transcript is not there; updated within 1 h")
+    assert "first" not in apply(store, found).removed
+    assert "first" in actions(plan(store, Policy(grace_ms=0), fix_missing=True))
+    assert actions(plan(store, Policy(prune_after_ms=HOUR - 1), fix_missing=True))["first"] == "prune-stale"
+
+
+def test_fix_missing_deletes_nothing_for_good_in_the_mode_warn(store: SessionStore, tmp_path: Path) -> None:
+    """A budget that only warns leaves what was removed, and its trace, to be restored."""
+    write_transcript(str(tmp_path), "n4.trajectory.jsonl")
+    found = plan(store, Policy(max_disk_bytes=1), fix_missing=True)
+    assert set(apply(store, found).removed) == set(trashed(store)) >= {"new:4", *OLD}
+    assert names(str(tmp_path), "n4.trajectory.jsonl.deleted.") != []
+    assert maintenance.restore(store, "new:4").transcripts == ("n4.trajectory.jsonl",)
+    found = plan(store, enforce(maxDiskBytes=1), fix_missing=True)
+    assert all(session.for_good for session in found.removals)
+
+
 # -- the disk budget ------------------------------------------------------------------------
 
 

@@ -29,6 +29,7 @@ from sessiondir.maintenance.units import beyond_text, duration_text, size_text
 _SESSIONS_A_STEP: Final = 100
 _SMALL_JOURNAL: Final = 1 << 16
 _WITHIN: Final = "within the rules"
+_MISSING: Final = "its transcript is not there"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,10 +127,13 @@ class Planner:
     def _apply_age(self) -> Steps:
         missing = self._how.missing
         for number, facts in enumerate(self._ascending()):
-            if missing is not None and missing(facts):
-                found: tuple[Action, str] | None = ("prune-missing", "its transcript is not there")
-            else:
+            is_missing = missing is not None and missing(facts)
+            found: tuple[Action, str] | None = ("prune-missing", _MISSING)
+            if not is_missing or self._rules.is_recent(facts):
                 found = self._rules.by_age(facts)
+                if is_missing and found is None:
+                    # Agent programs write the file with the first answer, which may be under way.
+                    self._spare(facts, _MISSING)
             if found is not None:
                 self._take(facts, *found)
                 yield
@@ -148,9 +152,12 @@ class Planner:
 
     def _evict(self, facts: SessionFacts, action: Action, reason: str) -> bool:
         if self._rules.is_recent(facts):
-            self._spared[facts.key] = f"{reason}; updated within {duration_text(self._policy.grace_ms)}"
+            self._spare(facts, reason)
             return False
         return self._take(facts, action, reason)
+
+    def _spare(self, facts: SessionFacts, reason: str) -> None:
+        self._spared[facts.key] = f"{reason}; updated within {duration_text(self._policy.grace_ms)}"
 
     def _take(self, facts: SessionFacts, action: Action, reason: str) -> bool:
         protection = self._spared.get(facts.key) or self._rules.protection(facts)
@@ -303,7 +310,9 @@ class Planner:
         for key, session in self._going.items():
             if counted - self._freed <= target:
                 return
-            self._for_good(key, session)
+            # What is removed in the mode "warn" is not removed for the budget.
+            if self._policy.mode == "enforce" or session.action != "prune-missing":
+                self._for_good(key, session)
         for facts in self._ascending():
             if counted - self._freed <= target:
                 return

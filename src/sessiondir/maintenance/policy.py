@@ -36,8 +36,9 @@ class Policy:
         reset_archive_retention_ms: age at which ``.reset.`` archives go; None: never.
         cron_retention_ms: age at which the sessions of single cron runs go; None: as others do.
         trash_retention_ms: how long removed sessions stay in the trash; None: for ever.
-        grace_ms: a session updated within this time is not removed for ``max_entries`` or
-            ``max_disk_bytes``, so that conversations under way do not evict each other.
+        grace_ms: a session updated within this time is not removed for ``max_entries``,
+            ``max_disk_bytes`` or a missing transcript: conversations under way do not evict each
+            other, and have their transcript with the first answer.
         pinned: keys that are never removed; one that ends in ``*`` stands for all that begin so.
 
     Raises ``InvalidOption`` for values that make no sense together.

@@ -9,7 +9,7 @@ sessions without ``updatedAt`` before all others, and by key where that is equal
     cap       as many as there are above ``maxEntries``
     budget    until ``highWaterBytes`` is reached (see ``planning``)
 
-Protected sessions never go; for cap and budget those updated within ``grace`` do not either.
+Protected sessions never go; for missing, cap and budget those updated within ``grace`` do not either.
 """
 
 from __future__ import annotations
