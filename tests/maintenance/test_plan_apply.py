@@ -444,6 +444,19 @@ def test_the_trash_has_its_own_retention(store: SessionStore, tmp_path: Path) ->
         assert names(str(tmp_path), "o1") == []
 
 
+def test_a_short_age_given_once_leaves_the_trash_alone(store: SessionStore, tmp_path: Path) -> None:
+    """G9: sessions removed by the usual age come back, with their transcripts, after a run with a shorter one."""
+    write_transcript(str(tmp_path), "o1.jsonl")
+    apply(store, plan(store, enforce()))
+    later = Today(NOW + 5 * DAY)
+    store.close()
+    with open_store(store.path, later) as store:
+        store.put("now", {"updatedAt": later.at_ms})
+        apply(store, plan(store, enforce(pruneAfter="1d")))
+        assert {*OLD} <= {*trashed(store)}
+        assert maintenance.restore(store, "old:1").transcripts == ("o1.jsonl",)
+
+
 def test_a_store_that_cannot_be_read_whole_keeps_all_transcripts(
     store: SessionStore, tmp_path: Path, expect_findings: list[str]
 ) -> None:

@@ -163,6 +163,14 @@ def read(tmp_path: Path, text: str) -> Any:
     return read_config(str(path))
 
 
+def test_the_trash_is_kept_for_thirty_days_unless_told() -> None:
+    """A longer ``pruneAfter`` lengthens it, a shorter one does not shorten it."""
+    for prune_after, days in (("0", 30), ("1h", 30), ("30d", 30), ("90d", 90)):
+        assert Policy.from_config({"pruneAfter": prune_after}).trash_retention_ms == days * DAY
+    assert Policy.from_config({"pruneAfter": "90d", "trashRetention": "1h"}).trash_retention_ms == HOUR
+    assert Policy.from_config({"pruneAfter": "1h", "trashRetention": False}).trash_retention_ms is None
+
+
 def test_a_legacy_file_is_read_forgivingly(tmp_path: Path) -> None:
     """JSON5; what cannot be used takes its default and is told."""
     reading = read(
@@ -174,7 +182,7 @@ def test_a_legacy_file_is_read_forgivingly(tmp_path: Path) -> None:
     )
     assert reading.policy == Policy(
         mode="enforce", prune_after_ms=14 * DAY, cron_retention_ms=48 * HOUR,
-        reset_archive_retention_ms=14 * DAY, trash_retention_ms=14 * DAY,
+        reset_archive_retention_ms=14 * DAY, trash_retention_ms=30 * DAY,
     )  # fmt: skip
     assert len(reading.problems) == 2
     assert "maxEntries" in reading.problems[0]

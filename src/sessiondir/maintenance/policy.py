@@ -88,7 +88,8 @@ class Policy:
                 ``maxEntries``, ``resetArchiveRetention`` (a duration or ``False`` for never),
                 ``maxDiskBytes``, ``highWaterBytes``, ``rotateBytes`` (checked; a directory store
                 has nothing to rotate); of our own ``cronRetention`` (bare number: hours),
-                ``trashRetention`` (``False``: never), ``grace`` (bare number: minutes), ``pinned``.
+                ``trashRetention`` (``False``: never; by default as ``pruneAfter``, at least 30 days),
+                ``grace`` (bare number: minutes), ``pinned``.
                 Bare numbers of the other durations are days, of sizes bytes.
 
         None and blank text mean "not given". Raises ``InvalidOption`` for any other name and for
@@ -115,7 +116,8 @@ def _values(given: Mapping[str, Any]) -> dict[str, Any]:
             found["prune_after_ms"] = duration_ms(given[name], "d", name)
     age_ms = found.get("prune_after_ms", _DEFAULT_AGE_MS)
     found["reset_archive_retention_ms"] = _age_or_never(given, "resetArchiveRetention", age_ms)
-    found["trash_retention_ms"] = _age_or_never(given, "trashRetention", age_ms)
+    # A short age that is given once must not empty the trash of what went by a longer one.
+    found["trash_retention_ms"] = _age_or_never(given, "trashRetention", max(age_ms, _DEFAULT_AGE_MS))
     if given.get("cronRetention", False) is not False:
         found["cron_retention_ms"] = duration_ms(given["cronRetention"], "h", "cronRetention")
     if "grace" in given:
