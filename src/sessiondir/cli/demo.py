@@ -25,7 +25,7 @@ Entries = dict[str, dict[str, Any]]
 _MAIN: Final = "agent:main:main"
 _SESSIONS: Final = 400
 _WATCH_EVERY_S: Final = 0.5
-_AT_REST: Final = ("entries", "lock", "state.json")
+_AT_REST: Final = ("entries", "listing.jsonl", "lock", "state.json")
 
 
 @click.command(epilog=examples("sessiondir demo", "sessiondir demo --seconds 10 --writers 4 --keep"))
