@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any
 
-WAYS = ("cancelled", "cancelled late", "thrown away")
-"""The task is cancelled while it waits; in the moment in which its wait ends; or is destroyed with its loop."""
+WAYS = ("cancelled", "cancelled late", "cancelled again", "thrown away")
+"""The task is cancelled while it waits; in the moment in which its wait ends; at this and every later wait,
+as a cancelled scope of ``anyio`` does; or is destroyed with its loop."""
 
 
 class Interrupted(Exception):
@@ -32,7 +33,7 @@ class _Stepped(Awaitable[Any]):
             except StopIteration as stop:
                 return stop.value
             count += 1
-            if count == self._nth:
+            if count == self._nth or (count > self._nth and self._way == "cancelled again"):
                 self.reached = True
                 self._interrupt(future)
             try:
@@ -47,7 +48,7 @@ class _Stepped(Awaitable[Any]):
         if self._way == "thrown away":
             self._inner.close()
             raise Interrupted
-        if self._way == "cancelled" or future is None:  # a bare yield ends by itself
+        if self._way != "cancelled late" or future is None:  # a bare yield ends by itself
             task.cancel()
         else:
             # Comes before the task's own wake-up, so that the wait has ended and the task does not know.

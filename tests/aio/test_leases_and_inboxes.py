@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from functools import partial
 from typing import Any
@@ -12,9 +13,10 @@ from support.seams import RuledFileSystem
 
 from aio.stepping import interrupted
 from sessiondir import AsyncSessionStore, LeaseHeld, LeaseLost, LockTimeout, SessionStore
+from sessiondir.aio import handle
 from sessiondir.fs import FileSystem
 
-CANCELLED = ("cancelled", "cancelled late")
+CANCELLED = ("cancelled", "cancelled late", "cancelled again")
 
 
 def test_a_lease_is_granted_renewed_fenced_and_let_go(store_path: str) -> None:
@@ -159,6 +161,67 @@ def test_g1_messages_are_neither_lost_nor_doubled_by_a_cancellation(store_path: 
             return nth
 
     assert asyncio.run(run()) > 2
+
+
+@pytest.mark.parametrize("way", CANCELLED)
+@pytest.mark.parametrize("name", ["lease", "awaited lease", "taking"])
+def test_g7_a_block_interrupted_anywhere_leaves_nothing_taken(
+    store_path: str, monkeypatch: pytest.MonkeyPatch, name: str, way: str
+) -> None:
+    """G7: however its task is cancelled, on entry, inside or on exit: the lease is free, no message stays taken."""
+    monkeypatch.setattr(handle, "_CALLS_IN_A_ROW", 1)  # so that every call waits at its beginning
+
+    async def block(store: AsyncSessionStore) -> None:
+        if name == "lease":
+            async with store.lease("a", "me"):
+                await asyncio.sleep(0)
+        elif name == "awaited lease":
+            async with await store.lease("a", "me"):
+                await asyncio.sleep(0)
+        else:
+            async with store.taking("a") as messages:
+                assert len(messages) == 1
+                await asyncio.sleep(0)
+
+    async def run() -> int:
+        async with AsyncSessionStore.open(store_path) as store:
+            await store.put("a", {})
+            nth, reached = 0, True
+            while reached:
+                nth += 1
+                if not await store.peek("a"):
+                    await store.post("a", "hello")
+                reached = await interrupted(lambda: block(store), nth, way)
+                assert await store.lease_of("a") is None
+                assert await store.peek("a", taken=True) == await store.peek("a")
+            return nth
+
+    assert asyncio.run(run()) > 4
+
+
+def test_a_cancellation_is_delivered_although_nothing_can_be_put_back(store_path: str) -> None:
+    """A block that is cancelled after the handle was closed ends as cancelled, and the log tells what stays taken."""
+
+    async def run() -> None:
+        async with AsyncSessionStore.open(store_path) as store:
+            await store.post("a", "hello")
+
+            async def block() -> None:
+                async with store.lease("a", "me"), store.taking("a"):
+                    await asyncio.sleep(600)
+
+            task = asyncio.create_task(block())
+            while len(await store.peek("a")) > 0:
+                await asyncio.sleep(0.001)
+            await store.close()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        with SessionStore.open(store_path) as after:
+            assert [message.taken_by for message in after.peek("a", taken=True)] == [os.getpid()]
+            assert after.lease_of("a") is not None
+
+    asyncio.run(run())
 
 
 def test_posts_that_wait_for_the_disk_tie_up_no_worker(store_path: str) -> None:

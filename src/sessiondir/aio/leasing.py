@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Generator
 from types import TracebackType
 from typing import Any, TypeVar
@@ -15,6 +17,7 @@ from sessiondir.terms import wait_s
 from sessiondir.watch import POLL_S, Quiet
 
 T = TypeVar("T")
+_log = logging.getLogger("sessiondir")
 
 
 class AsyncLease:
@@ -61,8 +64,16 @@ class AsyncLease:
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is not GeneratorExit:  # thrown away with its loop: its term ends by itself
+        if kind is GeneratorExit:
+            return  # thrown away with its loop: its term ends by itself
+        if kind is not None:
+            await self._store._see_through(self._lease.release)
+            return
+        try:
             await self.release()
+        except asyncio.CancelledError:
+            await self._store._see_through(self._lease.release)
+            raise
 
     def __repr__(self) -> str:
         return f"<AsyncLease of {self.key!r} by {self.owner}, token {self.token}>"
@@ -121,7 +132,7 @@ class AsyncStoreLeases(AsyncStoreReader):
                 raise  # thrown away with its loop: its term ends by itself
             except BaseException:
                 for lease in granted:  # cancelled meanwhile: nobody will let it go
-                    await self._decide(lease.release, "process", None)
+                    await self._see_through(lease.release)
                 raise
             await self._clock.pause(POLL_S)
         return AsyncLease(self, granted[0].keep() if keep else granted[0])
@@ -150,3 +161,18 @@ class AsyncStoreLeases(AsyncStoreReader):
         if self._store._read_only:
             return await self._workers.finish(job)
         return await self._committer.finish(await self._writing_core(), job, level, timeout_s)
+
+    async def _see_through(self, job: Callable[[], object]) -> None:
+        """Run a job that a cancelled call, or a block that failed, must not leave undone.
+
+        However often the task is cancelled meanwhile. What fails is told to the log, because the caller
+        gets to know why the block ended; then the term ends by itself.
+        """
+        try:
+            try:
+                await self._decide(job, "process", None)
+            except asyncio.CancelledError:
+                await self._workers.finish(job)  # again, if it was done: that changes nothing
+                raise
+        except StoreError as exc:
+            _log.warning("%s: a lease or messages stay taken until their term is over: %s", self.path, str(exc))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import builtins
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -74,7 +75,7 @@ class AsyncStoreInbox(AsyncStoreLeases):
             await self._decide(job, level, timeout)
         except BaseException as exc:
             if taken and not ack and not isinstance(exc, GeneratorExit):
-                await self._workers.finish(lambda: self._store.put_back(key, taken))
+                await self._see_through(lambda: self._store.put_back(key, taken))
             raise
         return taken
 
@@ -108,10 +109,14 @@ class AsyncStoreInbox(AsyncStoreLeases):
             raise  # thrown away with its loop: they wait again when their term is over
         except BaseException:
             if messages:
-                await self.put_back(key, messages, timeout=timeout)
+                await self._see_through(lambda: self._store.put_back(key, messages))
             raise
         if messages:
-            await self.ack(key, messages, timeout=timeout)
+            try:
+                await self.ack(key, messages, timeout=timeout)
+            except asyncio.CancelledError:
+                await self._see_through(lambda: self._store.ack(key, messages))  # they are dealt with
+                raise
 
     async def wait_inbox(self, key: str, timeout: float | None = None) -> builtins.list[Message]:
         """Wait until messages wait in the session's inbox, and return them as ``peek`` does.
