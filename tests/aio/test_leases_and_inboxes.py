@@ -168,7 +168,7 @@ def test_g1_messages_are_neither_lost_nor_doubled_by_a_cancellation(store_path: 
 def test_g7_a_block_interrupted_anywhere_leaves_nothing_taken(
     store_path: str, monkeypatch: pytest.MonkeyPatch, name: str, way: str
 ) -> None:
-    """G7: however its task is cancelled, on entry, inside or on exit: the lease is free, no message stays taken."""
+    """G7: however its task is cancelled, on entry, inside or on exit, the lease is free and no message taken."""
     monkeypatch.setattr(handle, "_CALLS_IN_A_ROW", 1)  # so that every call waits at its beginning
 
     async def block(store: AsyncSessionStore) -> None:
@@ -200,7 +200,7 @@ def test_g7_a_block_interrupted_anywhere_leaves_nothing_taken(
 
 
 def test_a_cancellation_is_delivered_although_nothing_can_be_put_back(store_path: str) -> None:
-    """A block that is cancelled after the handle was closed ends as cancelled, and the log tells what stays taken."""
+    """A block cancelled after the handle was closed ends as cancelled; what it took stays taken for its term."""
 
     async def run() -> None:
         async with AsyncSessionStore.open(store_path) as store:
