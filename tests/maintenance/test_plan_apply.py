@@ -386,6 +386,46 @@ def test_a_transcript_that_got_another_user_since_the_plan_stays(store: SessionS
     assert names(str(tmp_path), "o1") == ["o1.jsonl"]
 
 
+def test_a_path_that_leads_elsewhere_takes_no_file_of_that_name_along(store: SessionStore, tmp_path: Path) -> None:
+    """G10: only a file that the entry means goes with it; an orphan with the same name waits to be asked for."""
+    for name in ("one.jsonl", "two.jsonl", "three.jsonl", "four.jsonl", "o3.jsonl"):
+        write_transcript(str(tmp_path), name)
+    store.patch("old:0", {"sessionFile": "/elsewhere/agents/a/sessions/one.jsonl"})
+    store.patch("old:1", {"sessionFile": "two.jsonl"})
+    store.patch("old:2", {"sessionFile": f"{tmp_path}/three.jsonl"})
+    store.patch("old:3", {"sessionFile": "/elsewhere/agents/a/sessions/o3.jsonl"})
+    store.patch("old:4", {"sessionFile": "/four.jsonl"})
+    found = plan(store, enforce())
+    taken = {session.key: session.transcripts for session in found.removals if session.transcripts}
+    assert taken == {"old:1": ("two.jsonl",), "old:2": ("three.jsonl",), "old:3": ("o3.jsonl",)}
+    assert apply(store, found).refused == ()
+    assert [name for name in names(str(tmp_path), ".jsonl") if name.endswith(".jsonl")] == [
+        "four.jsonl",
+        "one.jsonl",
+    ]
+
+
+def test_what_stands_in_the_place_of_a_planned_file_stays_and_is_told(store: SessionStore, tmp_path: Path) -> None:
+    """Nothing is reported as deleted that was not: it is gone, a link, or a directory by now."""
+    gone, link, made = (f"{name}.jsonl.reset.{stamp(40)}" for name in ("gone", "link", "made"))
+    for name in (gone, link, made):
+        write_transcript(str(tmp_path), name)
+    write_transcript(str(tmp_path), "target")
+    found = plan(store, enforce())
+    for name in (gone, link, made):
+        (tmp_path / name).unlink()
+    (tmp_path / link).symlink_to("target")
+    (tmp_path / made).mkdir()
+    report = apply(store, found)
+    assert {one.name: one.why_not for one in report.files} == dict.fromkeys(
+        (gone, link, made), "it is not there any more"
+    )
+    assert report.freed_bytes == 0
+    assert (tmp_path / link).is_symlink()
+    assert (tmp_path / made).is_dir()
+    assert (tmp_path / "target").exists()
+
+
 def test_orphans_are_listed_and_archived_on_request_only(store: SessionStore, tmp_path: Path) -> None:
     """P10: a transcript without a session is told of; it stays until somebody asks."""
     folder = str(tmp_path)

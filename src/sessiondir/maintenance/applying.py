@@ -317,6 +317,9 @@ class Applier:
         except StoreError as exc:
             self._files.append(Outcome(name, "delete", str(exc)))
             return
+        if size is None:
+            self._files.append(Outcome(name, "delete", _GONE))
+            return
         self._files.append(Outcome(name, "delete"))
         self._freed += size
         _log.info("%s/%s deleted for good", ground.folder, name)
@@ -329,16 +332,21 @@ def _is_as_planned(doc: Document, session: PlannedSession) -> bool:
     return is_entry_sum(session.version) and entry_sum(doc.fields) == session.version
 
 
-def _remove(place: Place, name: str) -> int:
-    """Remove a regular file, or a directory whose name ends in ``/``; the bytes of a file that this frees."""
+def _remove(place: Place, name: str) -> int | None:
+    """Remove a regular file, or a directory whose name ends in ``/``; the bytes of a file that this frees.
+
+    None, and nothing was removed, if there is no such thing under that name.
+    """
     plain = name.rstrip("/")
     status = place.status(plain)
     if status is None:
-        return 0
+        return None
     if name.endswith("/") and stat.S_ISDIR(status.st_mode):
         place.remove_tree(plain)
     elif stat.S_ISREG(status.st_mode):
         place.fs.unlink(plain, dir_fd=place.fd)
+    else:
+        return None
     durable.sync_directory(place.fs, place.fd)
     return status.st_size if stat.S_ISREG(status.st_mode) and status.st_nlink == 1 else 0
 

@@ -181,10 +181,18 @@ class Planner:
 
     def _transcripts_of(self, facts: SessionFacts) -> tuple[str, ...]:
         """The files that nobody needs once this session is gone, too."""
-        names = facts.transcripts() | set(self._disk.by_session.get(facts.session_id or "", ()))
+        names = {name for name in facts.transcripts() if self._is_meant(name, facts)}
+        names |= set(self._disk.by_session.get(facts.session_id or "", ()))
         found = tuple(sorted(name for name in names if self._is_live(name) and not self._is_used(name)))
         self._taken.update(found)
         return found
+
+    def _is_meant(self, name: str, facts: SessionFacts) -> bool:
+        """Whether a name is that of a file here, and not what a path that leads elsewhere happens to end in."""
+        if name == f"{facts.session_id}.jsonl":
+            return True
+        place = os.path.dirname(layout.js_trim(facts.session_file or ""))
+        return place in ("", ".", os.path.dirname(self._how.store_path))
 
     def _is_live(self, name: str) -> bool:
         file = self._disk.beside.get(name)
