@@ -212,6 +212,7 @@ class _TakingOver:
         with self._place.locked(self._timeout_s) as lock:
             if self._place.store_is_active():
                 return None
+            self._refuse_if_rolled_back()  # perhaps while this was staged
             if not self._is_unchanged(legacy):
                 legacy = self._read()
                 if legacy.status != "usable" or not staging.is_nearly_level(legacy):
@@ -274,7 +275,11 @@ class _TakingOver:
         told: tuple[str, ...] = ()
         if active:
             told = straighten(place, self._limits, self._timeout_s, self._allow_network)
-        if active and self._by_hand:
+        elif legacy.status == "empty":
+            # The first write begins a store beside such a file, which the old program goes on with.
+            self._refuse_if_rolled_back()
+        is_usable = legacy.status != "invalid" and is_rolled_back(self._fs, place.store_path)
+        if self._by_hand and (active or is_usable):
             with place.alone(self._timeout_s):
                 place.sweep()
                 place.clear_stale_lock()

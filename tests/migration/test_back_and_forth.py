@@ -135,6 +135,46 @@ def test_rolled_back_stores_are_not_migrated_by_themselves(store: Path) -> None:
     put(store, "42", {"a": 1})
 
 
+@pytest.mark.parametrize("emptied", ["in the directory", "by the legacy program"])
+def test_an_empty_store_that_was_rolled_back_stays_with_the_legacy_program(store: Path, emptied: str) -> None:
+    """A file without sessions is no reason to begin a directory beside it, until someone migrates by hand."""
+    if emptied == "in the directory":
+        with SessionStore.open(str(store)) as handle:
+            for key in SMALL_SESSIONS:
+                handle.delete(key)
+    migration.rollback(store)
+    store.write_bytes(b"{}")
+    with SessionStore.open(str(store)) as handle:
+        assert handle.get("42") is None
+        with pytest.raises(MigrationError, match="rolled back"):
+            handle.put("42", {"a": 1})
+    assert not (store.parent / "sessions.d").exists()
+    assert store.read_bytes() == b"{}"
+    assert migration.migrate(store, automatic=True).outcome == "rolled_back"
+    assert migration.migrate(store).outcome == "skipped_empty"
+    assert not migration.inspect(store).rolled_back
+    put(store, "42", {"a": 1})
+    assert sessions(store) == {"42": {"a": 1}}
+
+
+def test_rolled_back_by_somebody_while_a_first_write_takes_it_over(tmp_path: Path) -> None:
+    """The write finds out before the moment of change: the rollback stands."""
+    path = put_legacy(tmp_path)
+
+    def meddle(done: int, total: int) -> None:
+        if done == total and not names(tmp_path, "sessions.d.bak."):
+            assert migration.migrate(path).outcome == "migrated"
+            assert migration.rollback(path).outcome == "rolled_back"
+
+    result = migration.migrate(path, automatic=True, progress=meddle)
+    assert result.outcome == "failed"
+    assert "rolled back" in result.warnings[0]
+    assert json.loads(path.read_bytes()) == SMALL_SESSIONS
+    assert migration.inspect(path).rolled_back
+    assert not (tmp_path / "sessions.d").exists()
+    assert leftovers(tmp_path) == []
+
+
 def test_a_store_that_was_never_a_file(tmp_path: Path) -> None:
     """A store that began as a directory is handed over too; integer-like keys come first."""
     path = tmp_path / "sessions.json"
