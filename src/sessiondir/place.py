@@ -23,9 +23,9 @@ from dataclasses import dataclass
 from sessiondir import codec, durable, layout
 from sessiondir.clock import Clock
 from sessiondir.directory import StoreDirectory
-from sessiondir.errors import CorruptFile
+from sessiondir.errors import CorruptFile, StoreError
 from sessiondir.fs import LOCK_EX, LOCK_NB, FileSystem
-from sessiondir.legacy import LegacyFile
+from sessiondir.legacy import ANY_SIZE, LegacyFile, index_legacy
 from sessiondir.legacylock import NO_LINKS, LegacyLock, alone, legacy_lock
 from sessiondir.signature import Signature, signature_of
 from sessiondir.state import State, read_state
@@ -37,6 +37,8 @@ _HEX = "[0-9a-f]{16}"
 _MARKER_KIND = "sessiondir-rolled-back"
 _MARKER_LIMIT = 1 << 16
 _DEEPEST = 4
+_SMALL_BYTES = 1 << 10
+"""Of a file that is looked into wherever it is met."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,12 +138,24 @@ class Place:
             # A program that took no notice of the lock was quicker: its file is not in the store.
             if second is not None:
                 self.fs.unlink(second, dir_fd=self.fd)
-            with contextlib.suppress(FileExistsError):
-                self.fs.link(backup, self.legacy_name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
-                self.fs.unlink(backup, dir_fd=self.fd)
+            self._put_back(backup)
             return None
         self.sync()
         return backup
+
+    def _put_back(self, backup: str) -> None:
+        """Give a file that was moved too soon its name again, unless there is yet another by now."""
+        try:
+            self.fs.link(backup, self.legacy_name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
+        except FileExistsError:
+            return
+        except OSError as exc:
+            if exc.errno not in NO_LINKS:
+                raise
+            if self.status(self.legacy_name) is None:
+                self.fs.rename(backup, self.legacy_name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
+            return
+        self.fs.unlink(backup, dir_fd=self.fd)
 
     def _name_twice(self) -> str | None:
         """Give the legacy file its second name; None if it has one, or the file system has no links."""
@@ -226,7 +240,17 @@ class Place:
         ours = {(state.migrated_from or {}).get("bytes") if state is not None else None}
         if marker is not None:
             ours.add(marker.size)
-        return status.st_size not in ours
+        return status.st_size not in ours and not (
+            status.st_size <= _SMALL_BYTES and self._legacy_file_has_nothing()
+        )
+
+    def _legacy_file_has_nothing(self) -> bool:
+        """Whether it is blank or ``{}``, as a new installation has it, and as migrating leaves it."""
+        try:
+            found = index_legacy(self.fs, self.legacy_path, ANY_SIZE)
+        except StoreError:
+            return False
+        return found.status == "empty" and not found.legacy_count
 
     # -- the marker -----------------------------------------------------------------------
 

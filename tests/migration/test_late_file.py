@@ -91,6 +91,23 @@ def test_it_is_loud(store: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert "may have been deleted from the store: 'k4'" in result.warnings[1]
 
 
+@pytest.mark.parametrize("data", [b"", b" \n", b"{}", b"{ }"])
+def test_a_file_without_anything_is_not_loud(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, data: bytes
+) -> None:
+    """A new installation has such a file for good: no program wrote it meanwhile, and nothing is to be done."""
+    path = put_legacy(tmp_path, data)
+    caplog.set_level(logging.WARNING, "sessiondir")
+    with SessionStore.open(path) as handle:
+        handle.put("a", {"updatedAt": 1})
+    assert sessions(path) == {"a": {"updatedAt": 1}}
+    assert caplog.records == []
+    assert path.read_bytes() == data
+    path.write_bytes(b'{"b":{}}')
+    assert sessions(path) == {"a": {"updatedAt": 1}}
+    assert "does not count" in caplog.records[-1].getMessage()
+
+
 @pytest.mark.parametrize("rotated", [False, True], ids=["in the journal", "forgotten by the journal"])
 def test_a_deleted_session_never_comes_back(store: Path, rotated: bool) -> None:
     """Not by the copy from before, and not by a newer one of a program that went on using it (defect 9)."""

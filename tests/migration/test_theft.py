@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 import time
@@ -195,3 +196,27 @@ def test_robbed_in_real_time(tmp_path: Path) -> None:
     assert result.outcome == "failed"
     assert migration.migrate(path).outcome == "migrated"
     assert sessions(path) == WITH_THIEF
+
+
+@pytest.mark.parametrize("has_links", [True, False], ids=["links", "no links"])
+def test_a_save_that_takes_no_notice_of_the_lock(tmp_path: Path, has_links: bool) -> None:
+    """A file that is saved in the moment in which the one before is moved away is put back and taken in."""
+    path = put_legacy(tmp_path)
+
+    class Careless(QuickFs):
+        saved = False
+
+        def call(self, name: str, real: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            if name == "link" and not has_links:
+                raise PermissionError(errno.EPERM, "no hard links")
+            if name == "rename" and args[0] == "sessions.json" and not self.saved:
+                self.saved = True
+                put_legacy(tmp_path, SMALL_SESSIONS | {"thief": {"sessionId": "thief", "updatedAt": 10**13}})
+            return super().call(name, real, args, kwargs)
+
+    fs = Careless()
+    result = migration.migrate(path, fs=fs)
+    assert fs.saved
+    assert (result.outcome, result.late) == ("migrated", True)
+    assert sessions(path) == SMALL_SESSIONS | {"thief": {"sessionId": "thief", "updatedAt": 10**13}}
+    assert leftovers(tmp_path) == []
