@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -34,6 +35,7 @@ from .stores import (
 )
 
 OLD = {f"old:{number}": entry(40 * DAY + number, f"o{number}") for number in range(5)}
+_NEXT = str.maketrans("01234", "12340")
 NEW = {f"new:{number}": entry(number * DAY, f"n{number}") for number in range(5)}
 
 
@@ -384,6 +386,34 @@ def test_a_transcript_that_got_another_user_since_the_plan_stays(store: SessionS
     report = apply(store, found)
     assert [(one.name, one.why_not) for one in report.refused] == [("o1.jsonl", "a session uses it")]
     assert names(str(tmp_path), "o1") == ["o1.jsonl"]
+
+
+@pytest.mark.parametrize("in_background", [False, True])
+def test_a_transcript_that_gets_another_user_while_others_are_archived_stays(
+    store: SessionStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_background: bool
+) -> None:
+    """G9: a run over thousands of files takes seconds, in which conversations go on."""
+    from sessiondir.maintenance.applying import Applier
+
+    for number in range(5):
+        write_transcript(str(tmp_path), f"o{number}.jsonl")
+    real, archived = Applier._archive, []
+
+    def archive(self: Applier, *args: Any) -> None:
+        real(self, *args)
+        archived.append(args[3])
+        store.put("late", entry(0, archived[0].removesuffix(".jsonl").translate(_NEXT)))
+
+    monkeypatch.setattr(Applier, "_archive", archive)
+    if in_background:
+        with contextlib.closing(maintenance.Keeper(store, enforce())) as keeper:
+            report = keeper.round()
+    else:
+        report = apply(store, plan(store, enforce()))
+    late = f"{store['late']['sessionId']}.jsonl"
+    assert archived[0] != late
+    assert [(one.name, one.why_not) for one in report.refused] == [(late, "a session uses it")]
+    assert [name for name in names(str(tmp_path), ".jsonl") if name.endswith(".jsonl")] == [late]
 
 
 def test_a_path_that_leads_elsewhere_takes_no_file_of_that_name_along(store: SessionStore, tmp_path: Path) -> None:

@@ -52,7 +52,8 @@ class Applier:
     """Applies one plan to a store; run ``steps`` to their end, then take ``report``.
 
     Call inside ``trash.locked``. ``fresh_index`` gives an index that has everything committed so
-    far; it is asked before transcripts are archived, and its steps are run.
+    far; it is asked before transcripts are archived, its steps are run, and it is refreshed
+    before each of them.
     """
 
     def __init__(
@@ -221,6 +222,8 @@ class Applier:
                 yield from beside.ask_neighbours()
                 with self._folder() as folder:
                     while todo:
+                        # Thousands take seconds, and a session may come back meanwhile.
+                        yield from index.refresh()
                         self._archive(folder, index, beside, *todo[0])
                         del todo[0]
                         yield

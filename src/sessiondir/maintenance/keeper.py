@@ -343,6 +343,7 @@ class _Kept(Index):
 
     def __init__(self, index: Index) -> None:
         super().__init__()
+        self.refresh = index.refresh  # type: ignore[method-assign]
         self.users = index.users
         self.unreadable = index.unreadable
 
