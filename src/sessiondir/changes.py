@@ -89,8 +89,7 @@ def checked_patch(doc: Document, set_: codec.Fields, unset: tuple[str, ...], lim
     """A patch of ``doc`` that keeps it within the size limit, or ``EntryTooLarge``."""
     added = 0
     for value in set_.values():
-        if type(value) is str or type(value) is bytes:
-            added += len(value)
+        added += len(value) if type(value) is str or type(value) is bytes else codec.weight(value)
     # A character takes at most six bytes of JSON: far below the limit there is nothing to measure.
     if (doc.weight + added) * 6 + 100 * len(set_) > limits.entry_bytes:
         _check_size(patch_document(doc, 0, set_, unset), limits)

@@ -280,8 +280,16 @@ def weight(value: Any) -> int:
     kind = type(value)
     if kind is str:
         return len(value) + 8
-    # An array or object is kept parsed, too.
-    return 4 * len(value) if kind is bytes else 8
+    if kind is bytes:
+        return 4 * len(value)  # an array or object is kept parsed, too
+    if kind is int and not is_short(value):
+        return 8 + int(value.bit_length()) // 3  # as many digits, nearly
+    return 8
+
+
+def is_short(number: int) -> bool:
+    """Whether an integer takes no more room than any other scalar."""
+    return -_PLAIN_INT < number < _PLAIN_INT
 
 
 def fields_weight(fields: Fields) -> int:

@@ -134,7 +134,7 @@ def patch_document(doc: Document, version: int, set_: codec.Fields, unset: tuple
     for name, value in set_.items():
         old = fields.get(name, UNSET)
         fields[name] = value
-        if type(value) is type(old) is int:
+        if type(value) is type(old) is int and codec.is_short(value) and codec.is_short(old):
             continue  # the most frequent change of all, which changes nothing below
         if old is UNSET:
             weight += codec.weight(value) + len(name)

@@ -110,8 +110,9 @@ class SessionStore(StoreInbox):
         Args:
             key: session key.
             fn: gets its own copy of the entry and returns the new one, or None for "no
-                change". While it runs this session is held, and only this one. It is called
-                again if a whole-store edit changed the session meanwhile.
+                change". While it runs this session is held, and only this one (none, in a
+                store that is made or migrated by this very change). It is called again if
+                the session was changed meanwhile all the same, by a whole-store edit say.
             create: whether a missing session is an empty entry to ``fn``.
             timeout: seconds to wait for the session; None takes the handle's ``lock_timeout``.
             durability: for this call; None takes the handle's.

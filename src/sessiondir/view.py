@@ -245,9 +245,11 @@ class View(JournalFollower):
         for key, version in versions.items():
             if self.dirty.get(key, 0) <= version:
                 self.dirty.pop(key, None)
-            places = self.pending.get(key)
-            if places and max(places)[0] <= version:
-                del self.pending[key]
+            left = [place for place in self.pending.get(key, ()) if place[0] > version]
+            if left:
+                self.pending[key] = left
+            else:
+                self.pending.pop(key, None)
 
     def header(self) -> Header | None:
         """The current journal's header."""

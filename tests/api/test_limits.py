@@ -74,6 +74,21 @@ def test_g2_an_entry_within_the_limit_can_be_read_from_its_file(open_store: Open
     assert open_store(limits=limits)["a"] == {"v": value}
 
 
+def test_integers_of_many_digits_count_as_what_they_take(open_store: Opener) -> None:
+    """An entry of a few integers of thousands of digits is held to the limit, put whole or patched into being."""
+    store = open_store(limits=Limits(entry_bytes=20_000))
+    long = 2**13_999  # 4,215 digits
+    with pytest.raises(EntryTooLarge):
+        store.put("a", {f"n{number}": long for number in range(5)})
+    store.put("a", {f"n{number}": long for number in range(4)})
+    with pytest.raises(EntryTooLarge):
+        store.patch("a", {"n4": long})
+    store.patch("a", {"n4": 1})
+    with pytest.raises(EntryTooLarge):
+        store.update("a", lambda entry: {**entry, "n4": long})
+    assert store["a"] == {f"n{number}": long for number in range(4)} | {"n4": 1}
+
+
 def test_a_commit_may_have_the_limit_and_no_more(open_store: Opener) -> None:
     """A commit whose line is too long is refused as a whole; the same in parts goes through."""
     store = open_store(limits=Limits(commit_bytes=5000))
@@ -139,3 +154,19 @@ def test_bookkeeping_does_not_grow_with_keys_once_they_are_level(open_directory:
     assert len(view.cache.documents) <= 1
     assert (len(view.pending), len(view.dirty), len(view.lost), len(view._touched)) == (0, 0, 0, 0)
     assert (len(store._core.keys._holders), len(store._core.keys._queues)) == (0, 0)
+
+
+def test_bookkeeping_does_not_grow_while_a_session_changes_without_a_pause(open_directory: Opener) -> None:
+    """A checkpoint forgets what it brought into the file, also of a session that was changed again meanwhile."""
+    store = open_directory(durability="process", checkpoint_interval=3600)
+    store.put("k", {"n": 0})
+    view = store._core.view
+    for number in range(100):
+        store.patch("k", {"n": number + 1})
+    level = view.load("k").latest
+    store.patch("k", {"n": -1})
+    with view.mutex:
+        view.levelled({"k": level})  # as by a checkpoint that read the session before the last change
+    assert [version for version, _, _ in view.pending["k"]] == [level + 1]
+    store.flush()
+    assert not view.pending
