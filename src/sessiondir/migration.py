@@ -200,7 +200,7 @@ def migrate_all(
 
     Logs one line: at warning if a store was invalid or failed, else at info, and none where
     there is no store at all; and a warning for each store that was migrated with something
-    left out. Raises ``InvalidPath`` before anything is done.
+    left out, or in which something had to be mended. Raises ``InvalidPath`` before anything is done.
     """
     stores = dict.fromkeys(layout.store_path(path)[1] for path in paths)
     results = []
@@ -217,6 +217,8 @@ def migrate_all(
         results.append(result)
         if result.outcome == "migrated" and result.warnings and not result.late:
             _log.warning("%s", left_behind(result.path, result.warnings))
+        elif result.outcome == "already_directory" and result.warnings:
+            _log.warning("%s: %s", result.store_path, "; ".join(result.warnings))
     report = MigrationReport(tuple(results))
     if results:
         _log.log(logging.WARNING if report.needs_attention else logging.INFO, "%s", report.summary)

@@ -2,14 +2,17 @@
 
 A program that knows only layout 1 may have written ``Agent:Main:X`` into a store whose keys
 are compared in lower case: listed, but never found. ``straighten`` puts such sessions under
-the key that everybody asks for.
+the key that everybody asks for. Of several spellings one entry stays; the others go to the trash.
 """
 
 from __future__ import annotations
 
-from sessiondir import layout
+from collections.abc import Sequence
+
+from sessiondir import layout, trash
 from sessiondir.commit import Moved
 from sessiondir.core import Core
+from sessiondir.document import Document
 from sessiondir.errors import CorruptFile, InvalidKey
 from sessiondir.legacyparse import shown
 from sessiondir.model import Limits
@@ -26,7 +29,8 @@ def straighten(place: Place, limits: Limits, timeout_s: float, allow_network: bo
     """Bring misspelt sessions of an active store to their keys; a line on each, for people.
 
     Of several spellings the newer entry stays, of equally new ones the one under the right
-    key. One commit a session. Raises what a commit raises. Cost: a listing, if there is nothing to do.
+    key, and the trash has the others. One commit a session. Raises what a commit raises. Cost: a
+    listing, if there is nothing to do.
     """
     with borrowed_core(place.fs, place.clock, place.store_path, limits, allow_network=allow_network) as core:
         if core.key_rule != "lowercase":
@@ -64,13 +68,28 @@ def _move(core: Core, key: str, spellings: list[str], timeout_s: float) -> str:
         if winner.key != key:
             operations.append(Put(key, winner.fields or {}))
         expected = {doc.key: doc.version if doc.fields is not None else 0 for doc in docs}
+        losers = [doc for doc in there if doc is not winner]
         core.begin_writing()
+        kept = _keep(core, losers, winner, timeout_s)
         try:
             committed = core.append(operations, expected, timeout_s, "power")
         except Moved:
+            trash.remove(core.directory, kept)  # they live on
             continue
         core.settle(committed, "power", _CHECKPOINT_S)
         names = ", ".join(shown(doc.key) for doc in wrong)
-        taken = shown(winner.key)
-        return f"{names} could not be found under that spelling; {shown(key)} now has the entry of {taken}"
+        taken = f"{shown(key)} now has the entry of {shown(winner.key)}"
+        told = f"{names} could not be found under that spelling; {taken}"
+        others = ", ".join(shown(doc.key) for doc in losers)
+        return f"{told}, the trash that of {others}" if others else told
     return ""
+
+
+def _keep(core: Core, losers: Sequence[Document], winner: Document, timeout_s: float) -> list[str]:
+    """Put the entries that do not stay into the trash, durably; the names of their files there."""
+    if not losers:
+        return []
+    at_ms = int(core.clock.now() * 1000)
+    note = trash.Note(at_ms, "spelling", f"another spelling of its key, {winner.key!r}, was as new or newer")
+    with trash.locked(core.directory, core.clock, timeout_s):
+        return trash.keep(core.directory, [(trash.stage(core.directory, doc, note), at_ms) for doc in losers])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import os
 import stat
 from pathlib import Path
@@ -17,6 +18,7 @@ from support.seams import RuledFileSystem
 from migration.stores import SMALL, SMALL_SESSIONS, legacy_bytes, names, put_legacy, sessions
 from sessiondir import SessionStore, layout, migration
 from sessiondir.errors import InvalidKey, MigrationError, StoreError, UnreadableFile, UnsafeDirectory
+from sessiondir.maintenance import list_trash
 from sessiondir.model import Limits
 from sessiondir.targets import Installation, discover
 
@@ -82,6 +84,20 @@ def test_2_directories_with_misspelt_keys_are_straightened(tmp_path: Path) -> No
         "z": {},
     }
     assert migration.migrate(path).warnings == ()
+    with SessionStore.open(path) as store:
+        kept = {item.key: item.note.rule for item in list_trash(store).items}
+        assert kept == {"agent:y": "spelling", "AGENT:W": "spelling"}
+
+
+def test_2_a_start_says_what_was_straightened(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """2: nobody sees the result of a migration at a start, so the log has it."""
+    path = tmp_path / "sessions.d"
+    make_layout1(path, {"agent:y": {"updatedAt": 1}, "Agent:Y": {"updatedAt": 2}}, 3)
+    caplog.set_level(logging.WARNING, "sessiondir")
+    report = migration.migrate_all([path])
+    assert report.counts["already_directory"] == 1
+    (told,) = [text for text in caplog.messages if "under that spelling" in text]
+    assert "'agent:y' now has the entry of 'Agent:Y', the trash that of 'agent:y'" in told
 
 
 def test_3_one_session_reads_as_the_whole_store_does(tmp_path: Path) -> None:
