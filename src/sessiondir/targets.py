@@ -217,6 +217,8 @@ class _Search:
             # Only normal ids are ever put into a path.
             if match is not None and agent_id(match["agent"]) == match["agent"]:
                 agent = match["agent"]
+                if agent in self.here.config.agents:
+                    continue  # it was named, so less has to speak for it
                 self._look(agent, template.replace(AGENT_MARK, agent), root, configured=False, judged=True)
 
     def _directory_names(self, path: str) -> list[str]:

@@ -135,6 +135,18 @@ def test_a_configured_agent_named_like_another_file(state: Path, caplog: pytest.
     assert listing(state)["auth.json"] == before
 
 
+def test_a_configured_store_is_not_skipped_as_well(state: Path) -> None:
+    """One member of the two is enough where the configuration names the agent, and nothing else is said."""
+    write(
+        state / "openclaw.json",
+        {"session": {"store": f"{state}/{{agentId}}.json"}, "agents": {"list": [{"id": "work"}, {"id": "b"}]}},
+    )
+    write(state / "b.json", {"k": {"updatedAt": 1}})
+    found = discover(installation(state))
+    assert [(one.agent, one.configured) for one in found] == [("work", True), ("b", True)]
+    assert f"{state}/b.json" not in [one.path for one in found.skipped]
+
+
 @pytest.mark.parametrize("value", ["", "{}", "{ }\n", "// mine\n{k: {sessionId: 's', updatedAt: 1}}"])
 def test_what_is_found_all_the_same(state: Path, value: str) -> None:
     """Empty stores, which migration leaves alone, and stores that somebody wrote as JSON5."""
