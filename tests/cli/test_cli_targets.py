@@ -120,12 +120,12 @@ def test_tables(run: Run, state: Path) -> None:
 
 
 def test_one_failure_does_not_stop_the_rest(run: Run, state: Path) -> None:
-    """Damaged, missing and unsafe stores are told; the exit code is that of the first failure."""
+    """Damaged and unsafe stores are told; the exit code is that of the first failure, also of a dry run."""
     put(state, "a-damaged", "[1]")
     put(state, "b-empty", "{}")
     unsafe = put(state, "c-unsafe", '{"k": {}}')
     (unsafe.parent / "sessions.d").symlink_to("nowhere")
-    assert told(run, "migrate", "--all", "--dry-run", code=15)["counts"] == {
+    assert told(run, "migrate", "--all", "--dry-run", code=20)["counts"] == {
         "ready_to_migrate": 2,
         "invalid_legacy": 1,
         "empty_legacy": 1,
@@ -144,6 +144,14 @@ def test_one_failure_does_not_stop_the_rest(run: Run, state: Path) -> None:
     assert len(told(run, "check", "--all-agents", code=20)["stores"]) == 5
     outcomes = [store["outcome"] for store in told(run, "rollback", "--all", code=15)["stores"]]
     assert outcomes.count("rolled_back") == 2
+
+
+def test_a_dry_run_fails_where_the_migration_would(run: Run, state: Path) -> None:
+    """Of several stores that were named, one is missing."""
+    paths = (state / "agents" / name / "sessions" / "sessions.json" for name in ("main", "nobody"))
+    named = [part for path in paths for part in ("--store", str(path))]
+    assert told(run, "migrate", "--dry-run", *named, code=10)["counts"] == {"ready_to_migrate": 1, "missing": 1}
+    assert told(run, "migrate", *named, code=10)["counts"]["missing"] == 1
 
 
 def test_one_agent(run: Run, state: Path, monkeypatch: pytest.MonkeyPatch) -> None:

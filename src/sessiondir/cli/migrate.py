@@ -156,21 +156,32 @@ def _inspect(chosen: Chosen, limits: Limits, *, any_content: bool, as_json: bool
     found: list[Inspection | StoreError] = []
     for target in chosen:
         try:
-            one = migration.inspect(target, any_content=any_content, limits=limits)
-            invalid = one.status == "invalid_legacy"
-            found.append(_unusable(one.path, one.warnings) if invalid and not chosen.several else one)
+            found.append(migration.inspect(target, any_content=any_content, limits=limits))
         except StoreError as exc:
             found.append(exc)
+    problems = [
+        _found_problem(one, must_exist=chosen.must_exist(target))
+        for target, one in zip(chosen, found, strict=True)
+    ]
     if chosen.several:
         _tell_inspections(chosen, found, as_json=as_json)
-        return first_failure(one for one in found if isinstance(one, StoreError))
-    (single,) = found
+        return first_failure(problems)
+    ((single, problem),) = zip(found, problems, strict=True)
     if isinstance(single, StoreError):
         raise single
-    if single.status == "missing":
-        raise _missing(single.path, single.store_path)
+    if problem is not None:
+        raise problem
     _tell_inspection(single, as_json=as_json)
     return exit_codes.OK
+
+
+def _found_problem(found: Inspection | StoreError, *, must_exist: bool) -> StoreError | None:
+    """What the migration itself would fail with, as far as looking tells."""
+    if isinstance(found, StoreError):
+        return found
+    if found.status == "missing" and must_exist:
+        return _missing(found.path, found.store_path)
+    return _unusable(found.path, found.warnings) if found.status == "invalid_legacy" else None
 
 
 def _inspection_as_json(found: Inspection) -> dict[str, Any]:
