@@ -7,6 +7,7 @@ memory one at a time.
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import os
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from sessiondir.clock import SYSTEM_CLOCK, Clock
 from sessiondir.core import Core
 from sessiondir.deciding import documents_beside
 from sessiondir.document import Document
-from sessiondir.errors import CorruptFile, translated
+from sessiondir.errors import CorruptFile, StorageError, translated
 from sessiondir.fs import SYSTEM_FS, FileSystem
 from sessiondir.handback import in_javascript_order, legacy_text, roll_back, tidy_up, what_is_in_the_way
 from sessiondir.inspection import is_active
@@ -86,6 +87,29 @@ def rollback(
         if exists and not dry_run and is_rolled_back(fs, store_path):
             tidy_up(fs, clock, store_path, legacy_path, lock_timeout)
         return RollbackResult(legacy_path, store_path, "already_legacy" if exists else "missing")
+    try:
+        return _roll_back(
+            fs, clock, store_path, legacy_path, limits, overwrite, dry_run, lock_timeout, allow_network
+        )
+    except (CorruptFile, StorageError) as exc:
+        # What fails once the store has moved is told, unless it is that the store was not there any more.
+        is_gone = isinstance(exc, CorruptFile) or exc.errno in (None, errno.ENOENT)
+        if not is_gone or is_active(fs, clock, store_path, legacy_path):
+            raise
+        return RollbackResult(legacy_path, store_path, "already_legacy")  # somebody else was quicker
+
+
+def _roll_back(
+    fs: FileSystem,
+    clock: Clock,
+    store_path: str,
+    legacy_path: str,
+    limits: Limits,
+    overwrite: bool,
+    dry_run: bool,
+    lock_timeout: float,
+    allow_network: bool,
+) -> RollbackResult:
     with (
         translated(store_path, "roll back"),
         borrowed_core(fs, clock, store_path, limits, allow_network=allow_network or dry_run) as core,

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from harness.watched import QuickFs
 from support.files import listing
 
 from migration.stores import SMALL_SESSIONS, leftovers, names, put_legacy, sessions
@@ -155,6 +159,41 @@ def test_an_empty_store_that_was_rolled_back_stays_with_the_legacy_program(store
     assert not migration.inspect(store).rolled_back
     put(store, "42", {"a": 1})
     assert sessions(store) == {"42": {"a": 1}}
+
+
+_ROLL_BACK = "import sys; from sessiondir import migration; migration.rollback(sys.argv[1], lock_timeout=0)"
+
+
+def test_two_rollbacks_at_once(tmp_path: Path) -> None:
+    """If another process is quicker there is nothing left to do; if we were, it is told so. Nothing is lost."""
+
+    class Meddling(QuickFs):
+        def __init__(self, path: Path, nth: int) -> None:
+            super().__init__()
+            self.path, self.left, self.told = path, nth, ""
+
+        def call(self, name: str, real: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            self.left -= 1
+            if self.left == 0:
+                command = [sys.executable, "-c", _ROLL_BACK, str(self.path)]
+                self.told = subprocess.run(command, capture_output=True, text=True, check=False).stderr
+            return super().call(name, real, args, kwargs)
+
+    seen = set()
+    for nth in (1, 4, 8, 32, 96, 144):
+        folder = tmp_path / str(nth)
+        folder.mkdir()
+        path = put_legacy(folder)
+        migration.migrate(path, fs=QuickFs())
+        fs = Meddling(path, nth)
+        outcome = migration.rollback(path, fs=fs, lock_timeout=0).outcome
+        assert fs.left <= 0
+        assert json.loads(path.read_bytes()) == SMALL_SESSIONS
+        assert len(names(folder, "sessions.d.bak.")) == 1
+        assert leftovers(folder) == []
+        assert outcome == ("rolled_back" if fs.told else "already_legacy"), (nth, fs.told)
+        seen.add((outcome, "LockTimeout" in fs.told))
+    assert seen == {("already_legacy", False), ("rolled_back", True)}
 
 
 def test_rolled_back_by_somebody_while_a_first_write_takes_it_over(tmp_path: Path) -> None:
