@@ -53,6 +53,9 @@ def test_all_there_and_back(run: Run, state: Path) -> None:
     ]
     assert [store["outcome"] for store in told(run, "rollback", "--all")["stores"]] == ["rolled_back"] * 2
     assert told(run, "migrate", "--all", "--automatic")["counts"]["rolled_back"] == 2
+    for store in told(run, "migrate", "--all", "--automatic", "--dry-run")["stores"]:
+        assert store["warnings"] == ["it was rolled back: --automatic leaves it alone"]
+    assert [store["warnings"] for store in told(run, "migrate", "--all", "--dry-run")["stores"]] == [[], []]
     assert told(run, "migrate", "--all")["counts"]["migrated"] == 2
 
 

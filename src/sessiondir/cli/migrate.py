@@ -6,6 +6,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -89,7 +90,7 @@ def migrate(
         )
     limits = _limits(max_bytes, max_entry_bytes)
     if dry_run:
-        return _inspect(chosen, limits, any_content=any_content, as_json=as_json)
+        return _inspect(chosen, limits, automatic=automatic, any_content=any_content, as_json=as_json)
     from sessiondir import migration
 
     results = []
@@ -150,13 +151,15 @@ def _unusable(path: str, warnings: tuple[str, ...]) -> StoreError:
 # -- looking only -----------------------------------------------------------------------------
 
 
-def _inspect(chosen: Chosen, limits: Limits, *, any_content: bool, as_json: bool) -> int:
+def _inspect(chosen: Chosen, limits: Limits, *, automatic: bool, any_content: bool, as_json: bool) -> int:
     from sessiondir import migration
 
     found: list[Inspection | StoreError] = []
     for target in chosen:
         try:
-            found.append(migration.inspect(target, any_content=any_content, limits=limits))
+            one = migration.inspect(target, any_content=any_content, limits=limits)
+            told = ("it was rolled back: --automatic leaves it alone",) if automatic and one.rolled_back else ()
+            found.append(replace(one, warnings=one.warnings + told))
         except StoreError as exc:
             found.append(exc)
     problems = [
