@@ -68,7 +68,8 @@ def rollback(
         path: ``.../NAME.json`` or ``.../NAME.d``.
         overwrite: move a foreign legacy file to ``.bak.<ms>`` instead of refusing.
         dry_run: say what would happen; changes nothing.
-        lock_timeout: seconds to wait for each lock; 0 tries once.
+        lock_timeout: seconds to wait for each lock; 0 tries once. A process that is just setting the
+            store up is waited for 10 s all the same.
 
     Raises ``MigrationError`` (something is in the way), ``LockTimeout``, ``UnreadableFile`` if
     a session cannot be read, other ``StorageError``; the directory still counts then. A
