@@ -9,6 +9,7 @@ tells a second delivery from a second message.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,7 @@ from sessiondir.terms import Moment
 
 _log = logging.getLogger("sessiondir")
 _LONGEST_ID = 200
+_OWN_ID = re.compile("@[0-9]+")
 _NOTHING = Aside(0)
 
 
@@ -87,9 +89,21 @@ def encode_message(message: object, limits: Limits) -> bytes:
 
 
 def check_id(given: object) -> str | None:
-    """``given`` if it can be a message's id, else ``InvalidMessage``."""
-    if given is None or (isinstance(given, str) and 0 < len(given) <= _LONGEST_ID):
-        return given
+    """``given`` if it can be a message's id, else ``InvalidMessage``.
+
+    One that the store itself may give is refused: acknowledging the one message would remove both.
+    """
+    if given is None:
+        return None
+    if isinstance(given, str) and 0 < len(given) <= _LONGEST_ID:
+        if _OWN_ID.fullmatch(given) is None:
+            return given
+        raise InvalidMessage(
+            f"the id {given!r} is of the form that the store gives to messages without one; nothing was posted: "
+            "put something of yours in front of it",
+            where="id",
+            reason="not an id",
+        )
     raise InvalidMessage(
         f"a message id is text of 1 to {_LONGEST_ID} characters, not {given!r:.80}; nothing was posted",
         where="id",

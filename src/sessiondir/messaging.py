@@ -36,7 +36,9 @@ class StoreInbox(StoreLeases):
             key: session key, or several. A session need not exist: its messages wait for it.
             message: any JSON value.
             id: makes the call safe to repeat: an inbox that has a message of this id, or is
-                among the last 256 given ids that it delivered, stays as it is. None: a new one.
+                among the last 256 given ids that it delivered, stays as it is. None: a new one,
+                ``"@"`` and a number; such an id is refused here, so put your own word in front
+                of it when you pass a message on.
             ttl: seconds after which nobody gets the message any more; None: it waits until
                 it is taken (or as long as ``Limits.message_age_s`` says).
             durability: for this call; None takes the handle's.

@@ -8,7 +8,6 @@ id can be had, and for messages that have outlived a boot.
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Callable
 
@@ -68,10 +67,9 @@ IsRunning = Callable[[Holder], bool | None]
 
 def term_ms(ttl: object) -> int:
     """``ttl`` seconds in milliseconds. Raises ``InvalidOption`` unless above 0 and at most ten years."""
-    good = not isinstance(ttl, bool) and isinstance(ttl, (int, float)) and math.isfinite(ttl)
-    if not good or not 0 < ttl <= _LONGEST_S:  # type: ignore[operator]
-        raise InvalidOption(f"ttl must be a number of seconds above 0, at most ten years, not {ttl!r}")
-    return max(1, round(ttl * 1000))  # type: ignore[operator]
+    if isinstance(ttl, bool) or not isinstance(ttl, (int, float)) or not 0 < ttl <= _LONGEST_S:
+        raise InvalidOption(f"ttl must be a number of seconds above 0, at most ten years, not {ttl!r:.80}")
+    return max(1, round(ttl * 1000))
 
 
 def begin_term(ttl_ms: int, now: Moment) -> Term:

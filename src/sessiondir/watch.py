@@ -14,6 +14,7 @@ from sessiondir.errors import ChangesUnavailable, StoreNotFound, translated
 from sessiondir.journal import PEEK_BYTES, JournalFile
 from sessiondir.model import Change, ChangeKind
 from sessiondir.operations import Delete, Patch, Put
+from sessiondir.terms import wait_s
 
 POLL_S = 0.02
 """How often a watcher looks: one system call each time, so fifty calls a second."""
@@ -144,11 +145,11 @@ class ChangeReader:
 
 
 class Quiet:
-    """Tells when nothing has happened for ``timeout`` seconds; None: never."""
+    """Tells when nothing has happened for ``timeout`` seconds; None: never. Raises ``InvalidOption``."""
 
     def __init__(self, clock: Clock, timeout: float | None) -> None:
         self._clock = clock
-        self._timeout = timeout
+        self._timeout_s = wait_s(timeout) if timeout is not None else None
         self.start()
 
     def start(self) -> None:
@@ -157,7 +158,7 @@ class Quiet:
 
     def is_over(self) -> bool:
         """Whether it has been quiet for long enough."""
-        return self._timeout is not None and self._clock.monotonic() - self._since >= self._timeout
+        return self._timeout_s is not None and self._clock.monotonic() - self._since >= self._timeout_s
 
 
 def follow(

@@ -620,3 +620,26 @@ def test_it_works_under_uvloop(store_path: str) -> None:
         store_path,
     )
     assert told == "uvloop True\na\n"
+
+
+def test_an_interpreter_ends_although_a_loop_with_an_open_block_was_never_closed(store_path: str) -> None:
+    """The task is destroyed when no thread can start any more: nothing is waited for, and the files are level."""
+    run_python(
+        f"""
+        import asyncio, logging, warnings
+        logging.disable()  # asyncio's complaints of the loop and of its task
+        warnings.simplefilter("ignore")
+        from sessiondir import AsyncSessionStore
+        async def main():
+            async with AsyncSessionStore.open({store_path!r}) as store:
+                await store.put("a", {{"n": 1}})
+                async with store.lease("a", "me"):
+                    await asyncio.sleep(600)
+        loop = asyncio.new_event_loop()
+        task = loop.create_task(main())
+        loop.run_until_complete(asyncio.sleep(0.2))
+        """
+    )
+    with SessionStore.open(store_path) as store:
+        assert store["a"] == {"n": 1}
+        assert store.lease_of("a") is None

@@ -56,6 +56,33 @@ def test_a_timeout_that_is_no_number_is_refused(open_store: Opener, timeout: Any
     assert store.update("a", lambda entry: {"n": 3}, timeout=0) == {"n": 3}
 
 
+@pytest.mark.parametrize("timeout", ["1", math.nan, True], ids=repr)
+def test_who_waits_for_news_or_a_lease_refuses_what_is_no_number(open_directory: Opener, timeout: Any) -> None:
+    """Instead of waiting for ever; no lease is granted."""
+    store = open_directory()
+    for wait in (
+        lambda: store.wait_inbox("a", timeout),
+        lambda: list(store.watch(timeout=timeout)),
+        lambda: store.lease("a", "me", timeout=timeout),
+    ):
+        with pytest.raises(InvalidOption, match="timeout"):
+            wait()
+    assert store.lease_of("a") is None
+    assert (store.wait_inbox("a", -1), list(store.watch(timeout=0))) == ([], [])
+
+
+@pytest.mark.parametrize("ttl", [0, -1, math.nan, math.inf, 10**400, True, "1", None], ids=type)
+def test_a_term_that_nobody_can_count_is_refused(open_directory: Opener, ttl: Any) -> None:
+    """Nothing is granted and nothing posted."""
+    store = open_directory()
+    with pytest.raises(InvalidOption, match="ttl"):
+        store.lease("a", "me", ttl=ttl)
+    if ttl is not None:  # a message without a term waits for ever
+        with pytest.raises(InvalidOption, match="ttl"):
+            store.post("a", "hello", ttl=ttl)
+    assert (store.lease_of("a"), store.peek("a")) == (None, [])
+
+
 @pytest.mark.parametrize("timeout", [math.inf, 10**400, -1, -math.inf, Seconds(1), Number(1)], ids=type)
 def test_any_length_of_time_is_a_timeout(store_path: str, timeout: Any) -> None:
     """Below zero is zero: one try."""

@@ -160,6 +160,20 @@ def test_one_id_is_delivered_once(open_directory: Opener) -> None:
     assert (ids(store), ids(store, "b")) == ([], ["a"])
 
 
+def test_an_id_that_the_store_gives_cannot_be_given(open_directory: Opener) -> None:
+    """Or a message posted later had the same one, and acknowledging the first removed both."""
+    store = open_directory()
+    with pytest.raises(InvalidMessage, match="in front of it") as caught:
+        store.post(KEY, "theirs", id=f"@{store.version + 1}")
+    assert caught.value.where == "id"
+    assert (ids(store), store.version) == ([], 0)
+    passed_on = store.post(KEY, "ours")
+    assert store.post(KEY, "theirs", id=f"again {passed_on}") == "again @1"
+    assert store.post(KEY, "another", id="@home") == "@home"
+    assert store.ack(KEY, store.take(KEY, 1)) == 1
+    assert ids(store, taken=True) == ["again @1", "@home"]
+
+
 def test_ids_are_remembered_for_so_many_messages(open_directory: Opener) -> None:
     """The window is 256 given ids of messages that are gone; messages without an id take no place in it."""
     store = open_directory(durability="process")

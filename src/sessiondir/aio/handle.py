@@ -16,6 +16,7 @@ from sessiondir.fs import SYSTEM_FS, FileSystem
 from sessiondir.model import Durability, KeyRule, Limits
 from sessiondir.operations import Delete, Operation, Put
 from sessiondir.store import SessionStore
+from sessiondir.terms import wait_s
 
 H = TypeVar("H", bound="AsyncStoreHandle")
 SMALL_WEIGHT = 1 << 17
@@ -126,9 +127,10 @@ class AsyncStoreHandle:
         Calls that still wait for something raise ``StoreClosed``. The rest as ``SessionStore.close``.
         After ``timeout`` seconds ``TimeoutError``: it goes on being closed, and nobody can use it any more.
         """
+        timeout_s = wait_s(timeout) if timeout is not None else None
         if not self._closed:
             self._closed = True
-            await self._workers.close(self._store.close, timeout)
+            await self._workers.close(self._store.close, timeout_s)
 
     async def __aenter__(self) -> Self:
         return self

@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -20,6 +21,7 @@ from typing import Any, TypeVar
 
 from sessiondir import steps
 from sessiondir.core import closed_error
+from sessiondir.terms import wait_s
 
 T = TypeVar("T")
 _log = logging.getLogger("sessiondir")
@@ -153,6 +155,7 @@ class Workers:
 
     async def read(self, job: Callable[[], T], timeout_s: float | None = None) -> T:
         """The result of a job that changes nothing; ``TimeoutError`` if it takes too long."""
+        limit_s = wait_s(timeout_s) if timeout_s is not None else None
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
 
         def work() -> None:
@@ -161,9 +164,9 @@ class Workers:
 
         reply = Reply(future)
         self.submit(work)
-        if timeout_s is None:
+        if limit_s is None:
             return await future
-        async with asyncio.timeout(timeout_s):
+        async with asyncio.timeout(limit_s):
             return await future
 
     async def finish(self, job: Callable[[], T]) -> T:
@@ -218,6 +221,8 @@ class Workers:
                 pool.shutdown(wait=True)
             last()
 
+        if sys.is_finalizing():
+            return  # a thread started now never runs, and what was open is level already
         threading.Thread(target=work, name="sessiondir-aio-close").start()
 
 
