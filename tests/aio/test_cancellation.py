@@ -152,7 +152,10 @@ async def is_quiet(store: AsyncSessionStore) -> None:
         return
     syncing = store._committer._syncing
     while core.is_ready() and (
-        core.keys._holders or core.keys._queues or core.committer.mutex.by is not None or syncing._running
+        core.keys._holders
+        or core.keys._queues
+        or core.committer.mutex.by is not None
+        or any(one.running for one in syncing._queues.values())
     ):
         await asyncio.sleep(0.001)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import multiprocessing
 import os
 import select
@@ -14,8 +15,9 @@ import pytest
 from harness.processes import PATIENCE_S
 from harness.story import errors_of
 
-from sessiondir import SessionStore
+from sessiondir import AsyncSessionStore, SessionStore
 from sessiondir.errors import LockTimeout, StoreError, StoreNotFound
+from sessiondir.fs import FileSystem
 
 
 def _more(entry: dict[str, int]) -> dict[str, int]:
@@ -178,6 +180,60 @@ def test_a_grandchild_works_as_a_child_does(store_path: str) -> None:
         _wait(_fork(child))
         store.update("one", _more)
         assert store["one"] == {"n": 4}
+
+
+class _HeldSync(FileSystem):
+    """Syncs wait until they may go on; nobody waits at first."""
+
+    def __init__(self) -> None:
+        self.waiting, self.may_go_on = threading.Event(), threading.Event()
+        self.may_go_on.set()
+        self.fdatasync = self._sync
+
+    def _sync(self, fd: int) -> None:
+        self.waiting.set()
+        assert self.may_go_on.wait(PATIENCE_S)
+        os.fdatasync(fd)
+
+
+def test_a_child_forked_during_a_sync_of_tasks_syncs_by_itself(store_path: str) -> None:
+    """G2, G3: a child uses the inherited asynchronous handle on a loop of its own, though what synced is gone."""
+    fs = _HeldSync()
+    loop = asyncio.new_event_loop()
+
+    async def begin() -> tuple[AsyncSessionStore, asyncio.Task[int]]:
+        store = await AsyncSessionStore.open(store_path, fs=fs)
+        await store.put("first", {"n": 1})
+        fs.waiting.clear()
+        fs.may_go_on.clear()
+        task = asyncio.create_task(store.put("parent", {"n": 1}))
+        while not fs.waiting.is_set():
+            await asyncio.sleep(0.001)
+        return store, task
+
+    store, task = loop.run_until_complete(begin())
+
+    async def in_child() -> None:
+        await asyncio.wait_for(store.put("child", {"n": 1}), PATIENCE_S)
+        await store.close()
+
+    def child() -> None:
+        fs.may_go_on.set()
+        asyncio.run(in_child())
+
+    try:
+        _wait(_fork(child))
+    finally:
+        fs.may_go_on.set()
+
+    async def end() -> list[str]:
+        await task
+        found = [key for key in ("first", "parent", "child") if await store.get(key)]
+        await store.close()
+        return found
+
+    assert loop.run_until_complete(end()) == ["first", "parent", "child"]
+    loop.close()
 
 
 def _one_more(store: SessionStore) -> None:

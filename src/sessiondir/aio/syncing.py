@@ -8,6 +8,7 @@ covered by the next sync. So at most one thread waits for the disk, however many
 from __future__ import annotations
 
 import copy
+import os
 import threading
 
 from sessiondir.aio.workers import Reply, deliver
@@ -18,29 +19,39 @@ from sessiondir.errors import StoreError
 _Waiting = tuple[Core, Committed, Reply, object]
 
 
+class _Queue:
+    """Who waits for a sync in one process."""
+
+    def __init__(self) -> None:
+        self.mutex = threading.Lock()
+        self.waiting: list[_Waiting] = []
+        self.running = False
+
+    def next_batch(self) -> list[_Waiting]:
+        with self.mutex:
+            batch, self.waiting = self.waiting, []
+            self.running = bool(batch)
+            return batch
+
+
 class SharedSync:
     """Makes commits durable and answers those who wait for it."""
 
     def __init__(self) -> None:
-        self._mutex = threading.Lock()
-        self._waiting: list[_Waiting] = []
-        self._running = False
+        self._queues: dict[int, _Queue] = {}
+        """By process: in a forked child nobody goes on with what a thread of the parent was doing."""
 
     def join(self, core: Core, committed: Committed, reply: Reply, value: object) -> None:
         """Answer ``reply`` with ``value`` once a commit is durable, or with the error. In a worker."""
-        with self._mutex:
-            self._waiting.append((core, committed, reply, value))
-            if self._running:
+        pid = os.getpid()
+        queue = self._queues.get(pid) or self._queues.setdefault(pid, _Queue())
+        with queue.mutex:
+            queue.waiting.append((core, committed, reply, value))
+            if queue.running:
                 return
-            self._running = True
-        while batch := self._next_batch():
+            queue.running = True
+        while batch := queue.next_batch():
             self._sync(batch)
-
-    def _next_batch(self) -> list[_Waiting]:
-        with self._mutex:
-            batch, self._waiting = self._waiting, []
-            self._running = bool(batch)
-            return batch
 
     def _sync(self, batch: list[_Waiting]) -> None:
         # The newest first: its sync covers the others, which then find themselves covered.
