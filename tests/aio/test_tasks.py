@@ -9,7 +9,6 @@ import itertools
 import os
 import threading
 import time
-import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -498,9 +497,11 @@ def test_a_watch_left_half_way_holds_nothing(store_path: str) -> None:
             assert (await anext(watching)).version == 2
             assert watching._reader is not None
             assert watching._reader._file is not None
-            file = weakref.ref(watching._reader._file)
+            link, path = f"/proc/self/fd/{watching._reader._file.fd}", watching._reader._file.path
+            assert os.readlink(link) == os.path.realpath(path)
             del watching
-            while file() is not None:  # the worker that read last may be about to forget it
+            # The worker that read last may be about to forget it.
+            while os.path.lexists(link) and os.readlink(link) == os.path.realpath(path):
                 await asyncio.sleep(0.001)
 
     asyncio.run(run())

@@ -16,8 +16,10 @@ import pytest
 from harness.interrupting import Interrupt, InterruptedCalls, Interruption
 from harness.story import open_on
 from harness.watched import QuickFs, leave
+from support.forms import interpreted_only
 
 from sessiondir import SessionStore
+from sessiondir.compiled import is_compiled
 from sessiondir.fs import range_request
 from sessiondir.layout import SYNC_LOCK_AT
 from sessiondir.model import Durability
@@ -205,7 +207,7 @@ def test_g7_no_lock_outlives_an_interrupted_change(
     """Whatever moment a handler raises at, sessions and store are free, and the entry is old or new."""
     moments, wrong = _each_moment(make_bench(durability), call, error)
     assert not wrong
-    assert moments > 100
+    assert moments > (20 if is_compiled() else 100)  # compiled code is interrupted only where it calls other code
 
 
 def test_g6_an_interrupted_read_takes_in_the_rest_later(make_bench: Callable[..., Bench]) -> None:
@@ -235,7 +237,7 @@ def test_g6_following_to_the_next_journal_can_be_interrupted(make_bench: Callabl
 
     moments, wrong = _each_moment(bench, call, Interrupt, begin_a_journal)
     assert not wrong
-    assert moments > 100
+    assert moments > (20 if is_compiled() else 100)  # compiled code is interrupted only where it calls other code
 
 
 @pytest.mark.parametrize("step", [9, pytest.param(1, marks=pytest.mark.stress)])
@@ -281,6 +283,7 @@ def test_g7_a_system_call_can_be_interrupted(
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # a file of /proc, not closed
+@interpreted_only
 @pytest.mark.parametrize("step", [4, pytest.param(1, marks=pytest.mark.stress)])
 def test_g7_an_interrupted_first_write_costs_a_descriptor_at_most(
     make_bench: Callable[..., Bench], store_path: str, step: int
