@@ -55,6 +55,12 @@ def _listdir(fd: int) -> list[str]:
         os.close(own)
 
 
+def _link(source: str, target: str, *, src_dir_fd: int, dst_dir_fd: int) -> None:
+    # Never through a symbolic link: put in place of the source at the last moment, it would give
+    # a file of somebody else a name of ours (G10).
+    os.link(source, target, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd, follow_symlinks=False)
+
+
 class FileSystem:
     """The real file system."""
 
@@ -72,7 +78,7 @@ class FileSystem:
     mkdir = staticmethod(os.mkdir)
     rmdir = staticmethod(os.rmdir)
     rename = staticmethod(os.rename)
-    link = staticmethod(os.link)
+    link = staticmethod(_link)
     unlink = staticmethod(os.unlink)
     flock = staticmethod(fcntl.flock)
     fcntl: Callable[[int, int, bytes], bytes] = staticmethod(fcntl.fcntl)  # type: ignore[assignment]

@@ -185,6 +185,40 @@ def test_swaps_before_a_call(tmp_path: Path, elsewhere: Elsewhere, act: str, kin
     assert met > 0
 
 
+class _LinkingFs(QuickFs):
+    """Puts a symbolic link in place of what is about to get a second name."""
+
+    def __init__(self, folder: Path, other: Path) -> None:
+        super().__init__()
+        self.met = 0
+        real = self.link
+
+        def link(source: str, target: str, **more: Any) -> None:
+            self.met += 1
+            os.rename(folder / source, folder / "aside")
+            LURES["link"](folder / source, other)
+            try:
+                real(source, target, **more)
+            finally:
+                os.unlink(folder / source)
+                os.rename(folder / "aside", folder / source)
+
+        self.link = link
+
+
+@pytest.mark.parametrize("act", ACTS)
+def test_no_second_name_goes_through_a_link(tmp_path: Path, elsewhere: Elsewhere, act: str) -> None:
+    """Swapped in at the last moment, a link gives the file that it leads to no name in the folder."""
+    folder = tmp_path / "store"
+    folder.mkdir()
+    path = ACTS[act][0](folder)
+    fs = _LinkingFs(folder, elsewhere.path)
+    ACTS[act][1](path, fs)
+    assert fs.met > 0
+    assert elsewhere.path.stat().st_nlink == 1
+    elsewhere.judge(folder, "link", act)
+
+
 _RACER = """
 import os, sys, time
 from pathlib import Path
