@@ -121,7 +121,7 @@ def test_live_locks_are_respected(tmp_path: Path, folder: int, clock: Clock, sle
     with pytest.raises(LockTimeout) as caught:
         try_lock(clock, folder, tmp_path, timeout_s=3.0)
     assert path.read_bytes() == before
-    assert clock.slept_s >= pytest.approx(3.0)
+    assert clock.slept_s > 2.999  # many small pauses add up to a little less
     assert caught.value.holder_pid == (None if case == "empty" else sleeper)
 
 
@@ -132,7 +132,7 @@ def test_a_first_change_waits_as_long_as_its_handle_says(tmp_path: Path, clock: 
     before = {item.name: item.read_bytes() for item in tmp_path.iterdir()}
     with SessionStore.open(path, lock_timeout=15.0, clock=clock) as store, pytest.raises(LockTimeout) as caught:
         store.put("42", {"n": 1})
-    assert pytest.approx(15.0) <= clock.slept_s < 16.0
+    assert 14.999 < clock.slept_s < 16.0
     assert caught.value.holder_pid == sleeper
     assert {item.name: item.read_bytes() for item in tmp_path.iterdir()} == before
 
