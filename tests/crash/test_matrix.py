@@ -62,13 +62,13 @@ def _each_nth(step: int, mishaps: Callable[[Played], Iterator[Mishap]]) -> Calla
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
 def test_death_at_every_second_call(row: Row) -> None:
     """Wherever the process dies, all acknowledged is there, nothing is half, and recovery twice is as once."""
-    _try(row, _each_nth(2, deaths), 5)
+    _try(row, _each_nth(2, deaths), 4)
 
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
 def test_an_error_at_every_fourth_call(row: Row) -> None:
     """A failing call is a documented error or harmless; the same handle goes on when the cause is gone."""
-    _try(row, _each_nth(4, some_errors), 4)
+    _try(row, _each_nth(4, some_errors), 2)
 
 
 @pytest.mark.stress
