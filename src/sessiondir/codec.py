@@ -16,7 +16,7 @@ import json
 import math
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NoReturn
 
 import msgspec
@@ -62,7 +62,7 @@ def decode(data: bytes) -> Any:
     try:
         return _decoder.decode(data)
     except (msgspec.MsgspecError, ValueError, RecursionError):
-        return _decode_tolerantly(data)
+        return decode_tolerantly(data)
 
 
 def decode_in_steps(data: bytes) -> Any:
@@ -84,9 +84,14 @@ def _finite(text: str) -> float:
     return value
 
 
-def _decode_tolerantly(data: bytes) -> Any:
+def decode_tolerantly(
+    data: bytes, parse_float: Callable[[str], float] = _finite, parse_int: Callable[[str], float] = int
+) -> Any:
+    """As ``decode``, by the standard library, which takes more; the functions read the numbers."""
     try:
-        return json.loads(data.decode(), parse_constant=_refuse_constant, parse_float=_finite)
+        return json.loads(
+            data.decode(), parse_constant=_refuse_constant, parse_float=parse_float, parse_int=parse_int
+        )
     except DecodeError:
         raise
     except RecursionError as exc:
@@ -347,7 +352,7 @@ def split_object(data: bytes) -> dict[str, bytes]:
         members = steps.step(_members.decode, data, len(data))
         return {name: pieces.own(raw) for name, raw in members.items()}
     except (msgspec.MsgspecError, ValueError, RecursionError):
-        value = _decode_tolerantly(data)
+        value = decode_tolerantly(data)
         if not isinstance(value, dict):
             raise DecodeError("not an object") from None
         return {name: _encode_plain(item) for name, item in value.items()}
@@ -405,7 +410,7 @@ def indent(data: bytes) -> bytes:
     try:
         laid_out = steps.step(lambda text: msgspec.json.format(text, indent=2), data, len(data))
     except msgspec.MsgspecError:
-        text = json.dumps(_decode_tolerantly(data), ensure_ascii=False, allow_nan=False, indent=2)
+        text = json.dumps(decode_tolerantly(data), ensure_ascii=False, allow_nan=False, indent=2)
         laid_out = _escape_surrogates(text)
     return (laid_out if len(laid_out) <= _longest_layout(len(data)) else data) + b"\n"
 

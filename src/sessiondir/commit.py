@@ -17,6 +17,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 
 from sessiondir import journal, quarantine
+from sessiondir.changes import version_of
 from sessiondir.clock import Clock
 from sessiondir.directory import StoreDirectory
 from sessiondir.errors import CorruptFile, EntryTooLarge, LockTimeout, StoreError, storage_error
@@ -251,7 +252,7 @@ class Committer:
                 doc = view.load_locked(key)
                 # In a copy of a live store a session file may be ahead of the journal.
                 version = max(version, doc.version if doc.aside is None else doc.latest)
-                actual = doc.version if doc.fields is not None else 0
+                actual = version_of(doc)
                 if wanted is not None and actual != wanted:
                     raise Moved(key, wanted, actual)
         if view.torn or not file.tail_checked:

@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterable
 
 from sessiondir import layout
-from sessiondir.fs import FileSystem
+from sessiondir.fs import READ_FLAGS, FileSystem
 
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -59,8 +59,7 @@ def write_temporary(
 
 def sync_file(fs: FileSystem, dir_fd: int, name: str) -> None:
     """Make the bytes of ``name`` durable."""
-    # O_NONBLOCK: a FIFO that somebody put in its place must not block us.
-    fd = fs.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=dir_fd)
+    fd = fs.open(name, READ_FLAGS, dir_fd=dir_fd)
     try:
         fs.fsync(fd)
     finally:

@@ -17,6 +17,7 @@ from sessiondir.core import Core
 from sessiondir.entrysum import entry_sum
 from sessiondir.operations import Operation, Patch
 from sessiondir.snapshot import Snapshot, all_keys
+from sessiondir.transaction import StoreEdit
 
 
 def rebased(
@@ -40,7 +41,20 @@ def rebased(
     return moved, versions
 
 
-def require_same_keys(core: Core, snapshot: Snapshot) -> int:
+def rebased_edit(
+    core: Core, snapshot: Snapshot, edit: StoreEdit, operations: list[Operation], expected: dict[str, int]
+) -> tuple[list[Operation], dict[str, int], int]:
+    """As ``rebased`` for the changes of an edit, with the store's version that ``snapshot`` is of.
+
+    They are as given if the snapshot is of a directory already.
+    """
+    if not snapshot.of_legacy:
+        return operations, expected, snapshot.version
+    operations, expected = rebased(core, operations, expected)
+    return operations, expected, _require_same_keys(core, snapshot) if edit.listed else snapshot.version
+
+
+def _require_same_keys(core: Core, snapshot: Snapshot) -> int:
     """Raise ``Moved`` unless the store has the sessions of ``snapshot``; the version at which it has them."""
     with core.view.mutex:
         core.view.catch_up()

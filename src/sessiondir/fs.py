@@ -27,6 +27,9 @@ HAS_OFD_LOCKS = OFD_SETLK >= 0
 LOCK_EX, LOCK_UN, LOCK_NB = fcntl.LOCK_EX, fcntl.LOCK_UN, fcntl.LOCK_NB
 F_UNLCK = fcntl.F_UNLCK
 
+READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+"""For a file that somebody may have replaced by a link, which is refused, or by a FIFO, which must not block."""
+
 
 def range_request(position: int, *, unlock: bool = False, shared: bool = False) -> bytes:
     """The ``struct flock`` asking for (or releasing) one byte at ``position``."""

@@ -12,7 +12,7 @@ from sessiondir import layout
 from sessiondir.clock import SYSTEM_CLOCK, Clock
 from sessiondir.core import Core, closed_error
 from sessiondir.directory import create_directory
-from sessiondir.document import Document
+from sessiondir.document import Document, missing_document
 from sessiondir.errors import (
     InvalidKey,
     InvalidOption,
@@ -26,6 +26,7 @@ from sessiondir.fs import SYSTEM_FS, FileSystem
 from sessiondir.listing import Listing
 from sessiondir.model import Durability, KeyRule, Limits
 from sessiondir.registry import open_core, release_core
+from sessiondir.terms import wait_s
 from sessiondir.unmigrated import Unmigrated
 
 
@@ -177,6 +178,17 @@ class StoreHandle:
                     raise
                 raise storage_error(exc, self.path, "read") from exc
         return self._core
+
+    def _wait_s(self, timeout: object) -> float:
+        """Seconds to wait, by a call's ``timeout`` or else the handle's. Raises ``InvalidOption``."""
+        return self._lock_timeout if timeout is None else wait_s(timeout)
+
+    def _before_migration(self, name: str) -> Document | None:
+        """A session while there is no directory; None if there is one by now that may have it."""
+        doc = self._unmigrated.document(name)
+        if doc is None and self._reading() is not None:
+            return None
+        return doc or missing_document(name)
 
     def _either_side(self) -> tuple[Core | None, dict[str, Document]]:
         """The core, or the sessions of the legacy file while that counts."""

@@ -7,14 +7,13 @@ exactly, keep all their digits.
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections import deque
 from collections.abc import Iterator
 from typing import Any, Final
 
-from sessiondir.codec import DecodeError, is_nested_too_deeply
+from sessiondir import codec
 
 _INFINITE_FROM: Final = 2**1024 - 2**970
 """The least integer that rounds to no finite double."""
@@ -36,17 +35,7 @@ def decode(text: bytes) -> tuple[Any, list[str]]:
 
     Raises ``codec.DecodeError``.
     """
-    try:
-        value = json.loads(text.decode(), parse_int=_integer, parse_constant=_refuse)
-    except DecodeError:
-        raise
-    except RecursionError as exc:
-        if not is_nested_too_deeply(text):
-            raise
-        raise DecodeError("nested too deeply") from exc
-    except ValueError as exc:
-        raise DecodeError(str(exc)) from exc
-    return finite(value)
+    return finite(codec.decode_tolerantly(text, float, _integer))
 
 
 def finite(value: Any) -> tuple[Any, list[str]]:
@@ -90,7 +79,3 @@ def _inside(value: Any) -> Iterator[tuple[str, Any, Any, Any]]:
 
 def _integer(text: str) -> int | float:
     return int(text) if len(text) <= _MOST_DIGITS else math.inf
-
-
-def _refuse(name: str) -> Any:
-    raise DecodeError(f"{name} is not JSON")

@@ -165,10 +165,15 @@ def fence_check(core: Core, fence: Fence) -> Callable[[], None]:
 
 
 def held_error(found: LeaseInfo) -> LeaseHeld:
-    """The error of a lease that somebody else holds."""
+    """The error of a lease that somebody else holds, for who wants it himself."""
+    later = "try again later, or give a timeout to wait"
+    return in_the_way(found, f" for another {found.ends_in_s:.1f} s; nothing was changed: {later}")
+
+
+def in_the_way(found: LeaseInfo, more: str) -> LeaseHeld:
+    """The error of a lease that somebody else holds; ``more`` ends the sentence and tells what to do."""
     return LeaseHeld(
-        f"session {found.key!r} is leased to {found.owner} (process {found.pid}) for another "
-        f"{found.ends_in_s:.1f} s; nothing was changed: try again later, or give a timeout to wait",
+        f"session {found.key!r} is leased to {found.owner} (process {found.pid}){more}",
         session=found.key,
         owner=found.owner,
         token=found.token,

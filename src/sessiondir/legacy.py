@@ -29,7 +29,7 @@ from typing import Final, Literal
 from sessiondir import codec, layout
 from sessiondir.document import Document
 from sessiondir.errors import CorruptFile, storage_error
-from sessiondir.fs import FileSystem
+from sessiondir.fs import READ_FLAGS, FileSystem
 from sessiondir.legacyparse import (
     Alias,
     Located,
@@ -49,7 +49,6 @@ USUAL_NAME: Final = "sessions.json"
 JSON5_BYTES = 16 << 20
 """The longest file that is read as JSON5, which people write by hand."""
 
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _READ_TRIES = 5
 _PART_BYTES = 1 << 20
 _BLANK_LIMIT = 1 << 16
@@ -116,7 +115,7 @@ def read_legacy_bytes(fs: FileSystem, path: str, limits: Limits) -> bytes | None
     ``read_legacy``. Follows no link, takes no lock.
     """
     try:
-        fd = fs.open(path, _READ)
+        fd = fs.open(path, READ_FLAGS)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as exc:
@@ -148,7 +147,7 @@ def _corrupt(found: LegacyFile) -> CorruptFile:
 
 def _read(fs: FileSystem, path: str, limits: Limits, *, keep: bool, keys: KeyRule = "lowercase") -> LegacyFile:
     try:
-        fd = fs.open(path, _READ)
+        fd = fs.open(path, READ_FLAGS)
     except (FileNotFoundError, NotADirectoryError):
         return LegacyFile(path, "missing", "there is no such file")
     except OSError as exc:

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import errno
-import os
 from types import TracebackType
 from typing import Self
 
 from sessiondir import codec
 from sessiondir.document import Document, put_document
 from sessiondir.errors import storage_error
-from sessiondir.fs import FileSystem
+from sessiondir.fs import READ_FLAGS, FileSystem
 from sessiondir.legacy import JSON5_BYTES, LegacyFile
 from sessiondir.legacyparse import Located, digest_of, entry_fields, json_of_json5, repaired
 from sessiondir.signature import signature_of
-
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class LegacyChanged(Exception):
@@ -33,7 +30,7 @@ class LegacyEntries:
         self._file = file
         self._text: bytes | None = None
         try:
-            self._fd = fs.open(file.path, _READ)
+            self._fd = fs.open(file.path, READ_FLAGS)
         except OSError as exc:
             if exc.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO):
                 raise LegacyChanged from exc

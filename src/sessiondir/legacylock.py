@@ -36,7 +36,7 @@ from typing import Any
 from sessiondir import codec, durable, jsjson
 from sessiondir.clock import Clock
 from sessiondir.errors import LockTimeout, MigrationError
-from sessiondir.fs import LOCK_UN, FileSystem
+from sessiondir.fs import LOCK_UN, READ_FLAGS, FileSystem
 from sessiondir.lockfile import take_flock
 
 _log = logging.getLogger("sessiondir")
@@ -46,7 +46,6 @@ _LONGEST_PAUSE_S = 0.1
 _PAUSE_STEP_S = 0.005
 """Shorter than the legacy program's own: a look costs little, and a busy program would rarely let us in."""
 _PAYLOAD_LIMIT = 1 << 16
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _ISO = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d{1,9})?Z\Z", re.ASCII)
 NO_LINKS = frozenset((errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EMLINK))
 """What ``link`` answers on file systems that have no hard links."""
@@ -154,7 +153,7 @@ class LegacyLock:
         durable.write_new(fs, dir_fd, temporary, self._payload())
         taken = False
         try:
-            self._fd = fs.open(temporary, _READ, dir_fd=dir_fd)
+            self._fd = fs.open(temporary, READ_FLAGS, dir_fd=dir_fd)
             taken = self._link(temporary)
             fs.unlink(temporary, dir_fd=dir_fd)
         except BaseException:
@@ -182,7 +181,7 @@ class LegacyLock:
             except FileExistsError:
                 return False
             self._close()
-            self._fd = fs.open(self._name, _READ, dir_fd=dir_fd)
+            self._fd = fs.open(self._name, READ_FLAGS, dir_fd=dir_fd)
         return True
 
     def _payload(self) -> bytes:
@@ -198,7 +197,7 @@ class LegacyLock:
         """Who has the lock; None if nobody does any more."""
         fs = self._fs
         try:
-            fd = fs.open(self._name, _READ, dir_fd=self._dir_fd)
+            fd = fs.open(self._name, READ_FLAGS, dir_fd=self._dir_fd)
         except FileNotFoundError:
             return None
         except OSError as exc:

@@ -160,14 +160,18 @@ class Reading:
 
 def looks_like_session(fields: codec.Fields) -> bool:
     """Whether an entry has one of the two members that every session should have."""
-    session_id, updated_at = fields.get("sessionId"), fields.get("updatedAt")
-    return (isinstance(session_id, str) and session_id != "") or type(updated_at) in (int, float)
+    return any(_session_members(fields))
 
 
 def is_surely_session(fields: codec.Fields) -> bool:
     """Whether an entry has both of them, as nothing else that lies about in a state directory."""
+    return all(_session_members(fields))
+
+
+def _session_members(fields: codec.Fields) -> tuple[bool, bool]:
+    """Whether there is a text ``sessionId``, and whether a number ``updatedAt``."""
     session_id, updated_at = fields.get("sessionId"), fields.get("updatedAt")
-    return isinstance(session_id, str) and session_id != "" and type(updated_at) in (int, float)
+    return isinstance(session_id, str) and session_id != "", type(updated_at) in (int, float)
 
 
 def repaired(raw: bytes) -> bytes:

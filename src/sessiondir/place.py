@@ -24,7 +24,7 @@ from sessiondir import codec, durable, layout
 from sessiondir.clock import Clock
 from sessiondir.directory import StoreDirectory
 from sessiondir.errors import CorruptFile, StoreError
-from sessiondir.fs import LOCK_EX, LOCK_NB, FileSystem
+from sessiondir.fs import LOCK_EX, LOCK_NB, READ_FLAGS, FileSystem
 from sessiondir.legacy import ANY_SIZE, LegacyFile, index_legacy
 from sessiondir.legacylock import NO_LINKS, LegacyLock, alone, legacy_lock
 from sessiondir.signature import Signature, signature_of
@@ -32,7 +32,6 @@ from sessiondir.state import State, read_state
 
 _log = logging.getLogger("sessiondir")
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _HEX = "[0-9a-f]{16}"
 _MARKER_KIND = "sessiondir-rolled-back"
 _MARKER_LIMIT = 1 << 16
@@ -257,7 +256,7 @@ class Place:
     def marker(self) -> Marker | None:
         """The marker that a rollback left; None if there is none."""
         try:
-            fd = self.fs.open(self._marker_name, _READ, dir_fd=self.fd)
+            fd = self.fs.open(self._marker_name, READ_FLAGS, dir_fd=self.fd)
         except FileNotFoundError:
             return None
         except OSError:

@@ -8,19 +8,17 @@ both members that every session has, a text ``sessionId`` and a number ``updated
 from __future__ import annotations
 
 import errno
-import os
 import stat
 from collections.abc import Iterator
 from typing import Final
 
 from sessiondir import codec
 from sessiondir.errors import storage_error
-from sessiondir.fs import FileSystem
+from sessiondir.fs import READ_FLAGS, FileSystem
 from sessiondir.legacy import JSON5_BYTES
 from sessiondir.legacyparse import entry_fields, is_surely_session, json_of_json5, repaired
 from sessiondir.members import MemberTooLong, split_members
 
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _PART_BYTES: Final = 1 << 18
 _LONGEST_MEMBER: Final = 64 << 20
 _NO_SESSION: Final = "nothing in it is a session (a text sessionId and a number updatedAt)"
@@ -32,7 +30,7 @@ def why_no_store(fs: FileSystem, path: str) -> str:
     Raises ``UnreadableFile``. Cost: up to the first session, all of a file that has none.
     """
     try:
-        fd = fs.open(path, _READ)
+        fd = fs.open(path, READ_FLAGS)
     except OSError as exc:
         if exc.errno in (errno.ELOOP, errno.ENXIO):
             return "not a regular file"

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sessiondir import layout, trash
+from sessiondir.changes import version_of
 from sessiondir.commit import Moved
 from sessiondir.core import Core
 from sessiondir.document import Document
@@ -67,7 +68,7 @@ def _move(core: Core, key: str, spellings: list[str], timeout_s: float) -> str:
         operations: list[Operation] = [Delete(doc.key) for doc in wrong]
         if winner.key != key:
             operations.append(Put(key, winner.fields or {}))
-        expected = {doc.key: doc.version if doc.fields is not None else 0 for doc in docs}
+        expected = {doc.key: version_of(doc) for doc in docs}
         losers = [doc for doc in there if doc is not winner]
         core.begin_writing()
         kept = _keep(core, losers, winner, timeout_s)

@@ -11,16 +11,15 @@ from typing import Any, TypeVar, overload
 from sessiondir.changes import Compute, check_entry, conflict, deleting, patching, putting, updating, version_of
 from sessiondir.commit import Moved
 from sessiondir.core import closed_error
-from sessiondir.document import Document, missing_document
+from sessiondir.document import Document
 from sessiondir.errors import InvalidOption, LockTimeout, SessionNotFound
-from sessiondir.firstchange import rebased, require_same_keys
+from sessiondir.firstchange import rebased, rebased_edit
 from sessiondir.leases import Fence, fence_check, require_token
 from sessiondir.locks import HeldKeys, reentrant
 from sessiondir.messaging import StoreInbox
 from sessiondir.model import Durability, Entry
 from sessiondir.operations import Operation
 from sessiondir.snapshot import Snapshot
-from sessiondir.terms import wait_s
 from sessiondir.transaction import (
     StoreEdit,
     Transaction,
@@ -151,7 +150,7 @@ class SessionStore(StoreInbox):
         fence: Fence | None = None,
     ) -> tuple[int | None, T]:
         """Run ``compute`` on the session's document and commit what it says, until nothing moved between."""
-        timeout_s = self._lock_timeout if timeout is None else wait_s(timeout)
+        timeout_s = self._wait_s(timeout)
         level = durability or self._durability
         if level not in ("power", "process"):
             raise InvalidOption(f"durability must be 'power' or 'process', not {durability!r}")
@@ -180,10 +179,9 @@ class SessionStore(StoreInbox):
         None if there is one by now and the session has moved on, or may have.
         """
         name = self._normalise(key)
-        doc = self._unmigrated.document(name)
-        if doc is None and self._reading() is not None:
+        doc = self._before_migration(name)
+        if doc is None:
             return None
-        doc = doc or missing_document(name)
         operation, result = self._compute_unlocked(doc, compute)
         if operation is None:
             return None, result
@@ -229,7 +227,7 @@ class SessionStore(StoreInbox):
         """
         if not keys:
             raise InvalidOption("transaction() needs the keys of the sessions it may touch")
-        timeout_s = self._lock_timeout if timeout is None else wait_s(timeout)
+        timeout_s = self._wait_s(timeout)
         core = self._writing()
         refs = {key: core.ref(key) for key in keys}
         unique = list({ref.key: ref for ref in refs.values()}.values())
@@ -307,10 +305,7 @@ class SessionStore(StoreInbox):
         if not operations:
             return snapshot.version
         core = self._writing()
-        since = snapshot.version
-        if snapshot.of_legacy:
-            operations, expected = rebased(core, operations, expected)
-            since = require_same_keys(core, snapshot) if edit.listed else since
+        operations, expected, since = rebased_edit(core, snapshot, edit, operations, expected)
         for operation in operations:
             if operation.key in snapshot.damaged:
                 core.load_or_set_aside(operation.key)

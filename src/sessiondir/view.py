@@ -64,7 +64,7 @@ class View(JournalFollower):
     def at_hand(self, key: str) -> Document | None:
         """What is cached of a session, without a look for what others committed. Mutex *not* held."""
         with self.mutex:
-            return self._cached(key) if self._touched else self.cache.get(key)
+            return self._cached(key)
 
     def freshen(self, key: str) -> None:
         """Bring a cached document up to date, if this can be done now; for who waits for its session."""

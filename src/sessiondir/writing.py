@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
-from sessiondir.changes import Compute
+from sessiondir.changes import Compute, version_of
 from sessiondir.commit import Committed, Moved, Verify
 from sessiondir.document import Document
 from sessiondir.layout import KeyRef
@@ -43,7 +43,7 @@ def change(
                 operation, result = compute(doc)
                 if operation is None:
                     return None, result
-                expected: dict[str, int | None] = {ref.key: doc.version if doc.fields is not None else 0}
+                expected: dict[str, int | None] = {ref.key: version_of(doc)}
                 try:
                     return append((operation,), expected, timeout_s, durability, verify), result
                 except Moved:

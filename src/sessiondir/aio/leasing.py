@@ -13,7 +13,6 @@ from sessiondir.errors import LeaseHeld, StoreError
 from sessiondir.leases import LeaseInfo
 from sessiondir.leasing import Lease
 from sessiondir.model import Durability
-from sessiondir.terms import wait_s
 from sessiondir.watch import POLL_S, Quiet
 
 T = TypeVar("T")
@@ -150,7 +149,7 @@ class AsyncStoreLeases(AsyncStoreReader):
     async def _decide(self, job: Callable[[], T], level: Durability, timeout: float | None) -> T:
         """Run a job of the synchronous store that commits with process durability, and settle it."""
         await self._begin()
-        timeout_s = self._store._lock_timeout if timeout is None else wait_s(timeout)
+        timeout_s = self._store._wait_s(timeout)
         if await self._reading_core() is None:
             # The first commit of a store makes it, or there is nothing to change in one that is not there.
             result = await self._workers.finish(job)

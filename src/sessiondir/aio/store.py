@@ -16,9 +16,9 @@ from sessiondir.aio.workers import Workers
 from sessiondir.changes import Compute, check_entry, conflict, deleting, patching, putting, updated, version_of
 from sessiondir.commit import Moved
 from sessiondir.core import Core
-from sessiondir.document import Document, missing_document
+from sessiondir.document import Document
 from sessiondir.errors import ConflictError, InvalidOption
-from sessiondir.firstchange import rebased, require_same_keys
+from sessiondir.firstchange import rebased, rebased_edit
 from sessiondir.leases import Fence, fence_check, require_token
 from sessiondir.lockfile import Backoff
 from sessiondir.locks import reentrant
@@ -26,7 +26,6 @@ from sessiondir.model import Durability, Entry
 from sessiondir.operations import Operation
 from sessiondir.snapshot import Snapshot
 from sessiondir.store import EDIT_TRIES, SessionStore, levelling_timeout
-from sessiondir.terms import wait_s
 from sessiondir.transaction import StoreEdit
 from sessiondir.watch import require_same_sessions
 
@@ -162,7 +161,7 @@ class AsyncSessionStore(AsyncStoreInbox):
     ) -> tuple[int | None, T]:
         """Run ``compute`` on the session's document and commit what it says, until nothing moved between."""
         await self._begin()
-        timeout_s = self._store._lock_timeout if timeout is None else wait_s(timeout)
+        timeout_s = self._store._wait_s(timeout)
         level = durability or self._store._durability
         if level not in ("power", "process"):
             raise InvalidOption(f"durability must be 'power' or 'process', not {durability!r}")
@@ -183,7 +182,7 @@ class AsyncSessionStore(AsyncStoreInbox):
                 if operation is None:
                     return None, result
                 self._require_open()
-                expected = {ref.key: doc.version if doc.fields is not None else 0}
+                expected = {ref.key: version_of(doc)}
                 try:
                     committed = await self._committer.commit(
                         core,
@@ -229,14 +228,7 @@ class AsyncSessionStore(AsyncStoreInbox):
         """
         store = self._store
 
-        def read() -> Document | None:
-            name = store._normalise(key)
-            doc = store._unmigrated.document(name)
-            if doc is None and store._reading() is not None:
-                return None
-            return doc or missing_document(name)
-
-        doc = await self._workers.read(read)
+        doc = await self._workers.read(lambda: store._before_migration(store._normalise(key)))
         if doc is None:
             return None
         mine = (this_task().task, doc.key)
@@ -276,7 +268,7 @@ class AsyncSessionStore(AsyncStoreInbox):
         store = self._store
         if store._read_only:
             store._writing()
-        timeout_s = store._lock_timeout if timeout is None else wait_s(timeout)
+        timeout_s = store._wait_s(timeout)
         names: dict[str, str] = {}
         cores: builtins.list[Core] = []
         held: builtins.list[HeldSession] = []
@@ -332,7 +324,7 @@ class AsyncSessionStore(AsyncStoreInbox):
         ``await store.edit(fn)`` calls ``fn``, a function or a coroutine function, until it fits.
         No session is held.
         """
-        timeout_s = self._store._lock_timeout if timeout is None else wait_s(timeout)
+        timeout_s = self._store._wait_s(timeout)
         if fn is not None:
             return self._edit_result(fn, timeout_s)
 
@@ -375,9 +367,9 @@ class AsyncSessionStore(AsyncStoreInbox):
         since = snapshot.version
         if snapshot.of_legacy:
             found, seen = operations, expected
-            operations, expected = await self._workers.read(lambda: rebased(core, found, seen))
-            if edit.listed:
-                since = await self._workers.read(lambda: require_same_keys(core, snapshot))
+            operations, expected, since = await self._workers.read(
+                lambda: rebased_edit(core, snapshot, edit, found, seen)
+            )
         damaged = [operation.key for operation in operations if operation.key in snapshot.damaged]
         if damaged:
             await self._workers.finish(lambda: [core.load_or_set_aside(key) for key in damaged])
@@ -394,7 +386,7 @@ class AsyncSessionStore(AsyncStoreInbox):
         """
         await self._begin()
         fill = await self._workers.read(lambda: self._store._filling(mapping))
-        timeout_s = self._store._lock_timeout if timeout is None else wait_s(timeout)
+        timeout_s = self._store._wait_s(timeout)
         return (await self._edit_until_it_fits(fill, timeout_s))[1]
 
     async def flush(self, *, timeout: float | None = None) -> None:
@@ -403,7 +395,7 @@ class AsyncSessionStore(AsyncStoreInbox):
         if await self._reading_core() is None or self._store._read_only:
             return
         core = await self._writing_core()
-        timeout_s = max(self._store._lock_timeout if timeout is None else wait_s(timeout), 1.0)
+        timeout_s = max(self._store._wait_s(timeout), 1.0)
         started = self._clock.monotonic()
         backoff = Backoff(self._clock, _LONGEST_PAUSE_S, first_s=1e-3)
         while not await self._workers.finish(lambda: core.checkpoint(0)):

@@ -11,9 +11,9 @@ from sessiondir.clock import Clock
 from sessiondir.core import Core
 from sessiondir.directory import StoreDirectory
 from sessiondir.document import Document
-from sessiondir.errors import ChangesUnavailable, CorruptFile, LeaseHeld
+from sessiondir.errors import ChangesUnavailable, CorruptFile
 from sessiondir.fs import FileSystem
-from sessiondir.leases import LeaseInfo, lease_info
+from sessiondir.leases import LeaseInfo, in_the_way, lease_info
 from sessiondir.operations import Delete, Operation
 from sessiondir.state import read_state
 from sessiondir.store import SessionStore
@@ -96,15 +96,7 @@ def require_unleased(store: SessionStore, doc: Document) -> None:
     """Raises ``LeaseHeld`` if somebody holds a session's lease according to its document."""
     found = _lease(store, doc)
     if found is not None:
-        raise LeaseHeld(
-            f"session {found.key!r} is leased to {found.owner} (process {found.pid}); nothing was changed: "
-            "try again when that run has ended",
-            session=found.key,
-            owner=found.owner,
-            token=found.token,
-            pid=found.pid,
-            ends_in_s=found.ends_in_s,
-        )
+        raise in_the_way(found, "; nothing was changed: try again when that run has ended")
 
 
 def _lease(store: SessionStore, doc: Document) -> LeaseInfo | None:
