@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -81,6 +82,51 @@ def test_a_record_that_is_taken_back(transcript: Transcript) -> None:
     assert take(later, 1) == [3]
     later.close()
     following.close()
+
+
+@pytest.mark.parametrize("back", [1, 2, 5])
+@pytest.mark.parametrize("since", ["the start", "the end", "now"])
+def test_a_record_in_the_place_of_one_taken_back(transcript: Transcript, back: int, since: str) -> None:
+    """G3: what takes the place of records that were passed comes, although the file is as long as before."""
+    transcript.append({"n": 1, "before": "them"})
+    for n in range(2, 2 + back):
+        transcript.append({"n": n})
+    following = transcript.follow({"the start": 0, "the end": transcript.size, "now": None}[since], timeout=10)
+    if since == "the start":
+        assert take(following, 1 + back) == list(range(1, 2 + back))
+    size = transcript.size
+    remembered = back if since == "the start" else 1
+    for _ in range(remembered):
+        transcript.pop()
+    for n in range(remembered):
+        transcript.append({"n": 9 - n})
+    assert transcript.size == size
+    assert [record.value["n"] for record in following] == [9 - n for n in range(remembered)]
+
+
+def test_a_record_that_is_taken_back_between_two_looks_of_one_moment(transcript: Transcript) -> None:
+    """It comes even where the file tells neither by its size nor by its time that it was changed."""
+    transcript.append({"n": 1})
+    following = transcript.follow(0, timeout=10)
+    assert take(following, 1) == [1]
+    before = os.stat(transcript.path)
+    transcript.pop()
+    transcript.append({"n": 2})
+    os.utime(transcript.path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert [record.value["n"] for record in following] == [2]
+
+
+def test_more_taken_back_than_is_remembered(transcript: Transcript) -> None:
+    """Of a hundred, the last 64 are told from those passed; nothing comes twice."""
+    for n in range(100, 200):
+        transcript.append({"n": n})
+    following = transcript.follow(0, timeout=10)
+    assert take(following, 100) == list(range(100, 200))
+    while transcript.pop() is not None:
+        pass
+    for n in range(200, 300):
+        transcript.append({"n": n})
+    assert [record.value["n"] for record in following] == list(range(236, 300))
 
 
 def test_half_a_line_and_half_a_batch_wait(transcript: Transcript) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from typing import Final
 
 from sessiondir import durable
@@ -91,6 +93,18 @@ class Handle:
             return self.fs.stat(name, dir_fd=self.directory.fd, follow_symlinks=False)
         except FileNotFoundError:
             return None
+
+    @contextlib.contextmanager
+    def opened(self, name: str) -> Iterator[int | None]:
+        """A file open for reading; None if there is none. Raises ``UnreadableFile``, ``CorruptFile``."""
+        fd: int | None = None
+        with translated(self.path_of(name), "read"), contextlib.suppress(FileNotFoundError):
+            fd = self.directory.open_fd(name, os.O_RDONLY)
+        try:
+            yield fd
+        finally:
+            if fd is not None:
+                self.close_file(fd)
 
     def is_named(self, name: str, fd: int) -> bool:
         """Whether ``name`` still stands for the open file. Raises ``UnreadableFile``."""

@@ -6,22 +6,19 @@ count yet, or never will, are left out.
 
 from __future__ import annotations
 
-import contextlib
-import logging
 import os
 from collections import deque
 from collections.abc import Iterator
 
 from sessiondir.errors import InvalidOption, translated
+from sessiondir.transcripts.following import Follower, warn_of
 from sessiondir.transcripts.handle import Handle
 from sessiondir.transcripts.lines import chunks, split, split_backward
 from sessiondir.transcripts.names import parse
 from sessiondir.transcripts.records import Line, Record, Settling
 from sessiondir.transcripts.zstd import decompressed
 
-_log = logging.getLogger("sessiondir")
 TAIL_BYTES = 64 << 20
-_POLL_S = 0.02
 
 
 class TranscriptReader:
@@ -78,12 +75,12 @@ class TranscriptReader:
             if not problem or damaged:
                 yield record
             elif problem in ("damaged", "too large"):
-                self._warn_of(record)
+                warn_of(self.path, record)
 
     def scan(self, *, reverse: bool = False, since: int = 0, before: int | None = None) -> Iterator[Record]:
         """As ``records(damaged=True)``, but nothing is parsed that need not be."""
         settling = Settling(backward=reverse, trusted=since > 0 or (reverse and before is not None))
-        with self._opened() as fd, translated(self.path, "read"):
+        with self._handle.opened(self.name) as fd, translated(self.path, "read"):
             if fd is None:
                 return
             for line in self._lines(fd, reverse, since, before):
@@ -94,18 +91,6 @@ class TranscriptReader:
                     if record.offset >= since and (before is None or record.offset < before):
                         yield record
             yield from settling.give_up()
-
-    @contextlib.contextmanager
-    def _opened(self) -> Iterator[int | None]:
-        handle = self._handle
-        fd: int | None = None
-        with translated(self.path, "read"), contextlib.suppress(FileNotFoundError):
-            fd = handle.directory.open_fd(self.name, os.O_RDONLY)
-        try:
-            yield fd
-        finally:
-            if fd is not None:
-                handle.close_file(fd)
 
     def _lines(self, fd: int, reverse: bool, since: int, before: int | None) -> Iterator[Line]:
         handle = self._handle
@@ -155,60 +140,10 @@ class TranscriptReader:
 
         A file that does not exist yet is waited for. When it is archived or cleared, what was
         still in it comes first, then the new one from its start. Damaged lines are logged.
-        A record shows within some 20 ms.
+        A record shows within some 20 ms. One that takes the place of a record that was taken back
+        (``pop``) comes, too.
         """
         if self._compressed:
             raise InvalidOption(f"{self.path} is compressed: nothing is ever appended to it")
-        return self._follow(self.size if since is None else since, timeout)
-
-    def _follow(self, position: int, timeout_s: float | None) -> Iterator[Record]:
-        handle = self._handle
-        deadline = self._deadline(timeout_s)
-        while True:
-            with self._opened() as fd:
-                size = -1
-                while fd is not None:
-                    # Asked first: nothing of ours is appended to a file that has lost its name.
-                    named = self._is_named(fd)
-                    before, size = size, self._size_of(fd)
-                    position = min(position, size)
-                    for record in self._news(fd, position, size) if size != before else ():
-                        position = record.end
-                        if not record.problem:
-                            yield record
-                            deadline = self._deadline(timeout_s)
-                        elif record.problem in ("damaged", "too large"):
-                            self._warn_of(record)
-                    if not named:
-                        position = 0
-                        break
-                    if deadline is not None and handle.clock.monotonic() >= deadline:
-                        return
-                    handle.clock.sleep(_POLL_S)
-            if fd is None:
-                if deadline is not None and handle.clock.monotonic() >= deadline:
-                    return
-                handle.clock.sleep(_POLL_S)
-
-    def _deadline(self, timeout_s: float | None) -> float | None:
-        return None if timeout_s is None else self._handle.clock.monotonic() + timeout_s
-
-    def _size_of(self, fd: int) -> int:
-        with translated(self.path, "read"):
-            return self._handle.fs.fstat(fd).st_size
-
-    def _news(self, fd: int, position: int, size: int) -> Iterator[Record]:
-        """What is complete between ``position`` and ``size``; what waits for more stays for the next look."""
-        handle = self._handle
-        settling = Settling(trusted=position > 0)
-        with translated(self.path, "read"):
-            for line in split(chunks(handle.fs, fd, position, size), position, handle.record_bytes):
-                if not line.terminated:
-                    return
-                yield from settling.feed(line)
-
-    def _is_named(self, fd: int) -> bool:
-        return self._handle.is_named(self.name, fd)
-
-    def _warn_of(self, record: Record) -> None:
-        _log.warning("%s: the line at byte %d is %s; it was left out", self.path, record.offset, record.problem)
+        position = self.size if since is None else since
+        return Follower(self._handle, self.name, position, timeout).records()
