@@ -57,8 +57,8 @@ ORDER = [
     "maintenance/keeper", "maintenance/__init__",
     "inspection", "rollback", "migration",
     # the asynchronous face
-    "aio/workers", "aio/keys", "aio/syncing", "aio/commit", "aio/transaction", "aio/watch", "aio/handle",
-    "aio/reading", "aio/leasing", "aio/messaging", "aio/store", "aio/__init__",
+    "aio/workers", "aio/freeing", "aio/keys", "aio/syncing", "aio/commit", "aio/transaction", "aio/watch",
+    "aio/handle", "aio/reading", "aio/leasing", "aio/messaging", "aio/store", "aio/__init__",
     # file systems for tests
     "testing/trees", "testing/watching", "testing/failing", "testing/stopping", "testing/disk", "testing/power",
     "testing/__init__",

@@ -8,12 +8,13 @@ from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 from sessiondir.aio.commit import TaskCommitter
+from sessiondir.aio.freeing import Freeing
 from sessiondir.aio.workers import Workers
 from sessiondir.clock import SYSTEM_CLOCK, Clock
 from sessiondir.core import Core, closed_error
 from sessiondir.document import Document
 from sessiondir.fs import SYSTEM_FS, FileSystem
-from sessiondir.model import Durability, KeyRule, Limits
+from sessiondir.model import Durability, Entry, KeyRule, Limits
 from sessiondir.operations import Delete, Operation, Put
 from sessiondir.store import SessionStore
 from sessiondir.terms import wait_s
@@ -76,6 +77,7 @@ class AsyncStoreHandle:
         self._clock = store._clock
         self._limits = store._limits
         self._committer = TaskCommitter(workers, store._clock, store._interval)
+        self._freeing = Freeing(workers.submit_for)
         self._closed = False
         self._calls = 0
         self.path = store.path
@@ -130,7 +132,7 @@ class AsyncStoreHandle:
         timeout_s = wait_s(timeout) if timeout is not None else None
         if not self._closed:
             self._closed = True
-            await self._workers.close(self._store.close, timeout_s)
+            await self._workers.close(self._end, timeout_s)
 
     async def __aenter__(self) -> Self:
         return self
@@ -140,9 +142,19 @@ class AsyncStoreHandle:
     ) -> None:
         if kind is GeneratorExit and not self._closed:  # thrown away with its loop: nothing may be awaited
             self._closed = True
-            self._workers.close_behind(self._store.close)
+            self._workers.close_behind(self._end)
         else:
             await self.close()
+
+    def _lent(self, entry: Entry | None) -> Entry | None:
+        """``entry``, a large one that a worker has made; when nobody uses it any more a worker frees it."""
+        if entry is not None:
+            self._freeing.lend(entry)
+        return entry
+
+    def _end(self) -> None:
+        self._freeing.free_all()
+        self._store.close()
 
     def __repr__(self) -> str:
         return f"<AsyncSessionStore {self.path}{' closed' if self._closed else ''}>"

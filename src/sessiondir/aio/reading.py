@@ -31,7 +31,7 @@ class AsyncStoreReader(AsyncStoreHandle):
         doc = self._at_hand(key)
         if doc is not None and is_light(doc):
             return doc.entry()
-        return await self._workers.read(lambda: self._store.get(key), timeout)
+        return self._lent(await self._workers.read(lambda: self._store.get(key), timeout))
 
     async def _get_existing(self, key: str) -> Entry:
         entry = await self.get(key)

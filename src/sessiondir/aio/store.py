@@ -120,7 +120,8 @@ class AsyncSessionStore(AsyncStoreInbox):
             new = check_entry(result)
             if is_light(doc) and is_small(new):
                 return updated(doc, new, self._limits)
-            return await self._workers.read(lambda: updated(doc, new, self._limits))
+            operation, after = await self._workers.read(lambda: updated(doc, new, self._limits))
+            return operation, self._lent(after)
 
         return (await self._change(key, compute, timeout, durability, fence=fence))[1]
 
@@ -138,7 +139,7 @@ class AsyncSessionStore(AsyncStoreInbox):
         return (await self._change(key, compute, timeout, durability, fence=fence))[1]
 
     async def _entry_of(self, doc: Document) -> Entry | None:
-        return doc.entry() if is_light(doc) else await self._workers.read(doc.entry)
+        return doc.entry() if is_light(doc) else self._lent(await self._workers.read(doc.entry))
 
     def _off_loop(self, compute: Compute[T], values: Mapping[str, Any]) -> _AsyncCompute[T]:
         """``compute`` for tasks: by a worker if ``values`` are large."""

@@ -144,6 +144,15 @@ class Workers:
         except RuntimeError as exc:  # closed, or the interpreter is about to end
             raise closed_error() from exc
 
+    def submit_for(self, loop: asyncio.AbstractEventLoop, job: Callable[[], None]) -> None:
+        """As ``submit`` for large work: between its steps ``loop`` has its turn."""
+
+        def work() -> None:
+            _take_turns_with(loop)
+            job()
+
+        self.submit(work)
+
     def _start(self) -> ThreadPoolExecutor:
         with self._mutex:
             if self._closed:

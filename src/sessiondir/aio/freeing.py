@@ -1,0 +1,115 @@
+"""Freeing large entries in a worker, in steps.
+
+An entry of megabytes is thousands of objects, and whoever lets go of it last frees them all
+at once: some milliseconds, which a task would spend on the loop. So a handle goes on
+referring to the arrays and objects of each large entry that it hands out, looks now and then
+whether anybody else still does, and if not has a worker free them.
+
+Nothing that was handed out is changed. Reference counts only decide when to let go.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from sessiondir import steps
+from sessiondir.errors import StoreClosed
+
+_LOOK_S = 0.01
+_LONGEST_S = 1.0
+"""Who keeps an entry for longer frees it, too."""
+_AT_ONCE = 100
+"""So many messages, or the like, are freed as one step."""
+_CONTAINERS = frozenset((dict, list))
+_getrefcount: Callable[[object], int] | None = getattr(sys, "getrefcount", None)
+
+
+class Freeing:
+    """What a handle has handed out and may have to free. ``submit`` has a worker do a job for a loop."""
+
+    def __init__(self, submit: Callable[[asyncio.AbstractEventLoop, Callable[[], None]], None]) -> None:
+        self._submit = submit
+        self._mutex = threading.Lock()
+        self._lent: dict[int, tuple[Any, float]] = {}
+        """By identity: an array or object, and until when to look after it."""
+        self._due_s = 0.0
+
+    def lend(self, entry: dict[str, Any]) -> None:
+        """Look after what a large entry, just handed out, refers to. On the loop."""
+        if _getrefcount is None:
+            return
+        now = time.monotonic()
+        with self._mutex:
+            for value in entry.values():
+                if type(value) in _CONTAINERS and len(value) > 0:
+                    self._lent[id(value)] = (value, now + _LONGEST_S)
+            # Overdue means that the loop that was to look is gone.
+            overdue = now > self._due_s + _LONGEST_S
+        if overdue:
+            self._look_later(asyncio.get_running_loop())
+
+    def _look_later(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._due_s = time.monotonic() + _LOOK_S
+        loop.call_later(_LOOK_S, self._look, loop)
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        try:
+            self._submit(loop, self.free_unused)
+        except StoreClosed:
+            return  # which sees to the rest
+        with self._mutex:
+            if not self._lent:
+                self._due_s = 0.0
+                return
+        self._look_later(loop)
+
+    def free_unused(self) -> None:
+        """Free what nobody else refers to, and forget what has been in use for long. In a worker."""
+        now = time.monotonic()
+        unused: list[Any] = []
+        with self._mutex:
+            for name in list(self._lent):
+                if _references(self._lent, name) <= _ALONE or self._lent[name][1] < now:
+                    unused.append(self._lent.pop(name)[0])
+        _free(unused)
+
+    def free_all(self) -> None:
+        """Let go of everything. In a worker."""
+        with self._mutex:
+            lent, self._lent = self._lent, {}
+        rest = [value for value, _ in lent.values()]
+        del lent
+        _free(rest)
+
+
+def _references(lent: dict[int, tuple[Any, float]], name: int) -> int:
+    assert _getrefcount is not None
+    return _getrefcount(lent[name][0])
+
+
+_ALONE = _references({0: ([], 0.0)}, 0) if _getrefcount is not None else 0
+"""What ``_references`` is for a value that nobody else refers to."""
+
+
+def _free(values: list[Any]) -> None:
+    """Let go of values and what is in them, a few at a time. ``values`` is empty afterwards."""
+    while values:
+        steps.step(_free_some, values, steps.LARGE_BYTES + 1)
+
+
+def _free_some(values: list[Any]) -> None:
+    for _ in range(_AT_ONCE):
+        if not values:
+            return
+        value = values.pop()
+        kind = type(value)
+        if kind is dict or kind is list:
+            # A copy, because somebody may be changing what is still in use.
+            inner = tuple(value.values() if kind is dict else value)
+            if any(type(one) in _CONTAINERS for one in inner):
+                values.extend(inner)
