@@ -26,6 +26,15 @@ _BEGIN, _END = "/benchmark-begins", "/benchmark-ends"
 _CALL = re.compile(r"^\d+ +(?:[\d.]+ )?(?:<\.\.\. (\w+) resumed|(\w+)\()")
 
 
+def queued_ns() -> int:
+    """Nanoseconds that this thread could have run and no processor was free; 0 where Linux does not tell."""
+    try:
+        with open("/proc/thread-self/schedstat", "rb") as file:
+            return int(file.read().split()[1])
+    except OSError:
+        return 0
+
+
 @dataclass(frozen=True, slots=True)
 class Written:
     """Bytes written by this process so far: to write calls, and dirtied or sent to the disk."""

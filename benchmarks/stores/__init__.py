@@ -23,6 +23,9 @@ _WHERE = {
     "legacy": ("legacy", "SingleJson"),
 }
 NAMES = tuple(_WHERE)
+LOOP = "loop"
+"""No store, and so none of ``NAMES``: what the scheduler alone does to processes."""
+_WHERE[LOOP] = ("loop", "Loop")
 
 
 @cache

@@ -116,6 +116,19 @@ def test_latency_and_loss_aims() -> None:
     assert _verdict({"contention": [shared]}, start).word == "MISSED"
 
 
+def test_aims_of_many_processes_stand_beside_a_loop_without_a_store() -> None:
+    """What the scheduler alone does is told where it was measured, and changes no verdict."""
+    row = _cell("process", "D-slim", 8, 100, 100, max_us=70_000.0)
+    row["sessiondir"] |= {"fairness": 0.7}
+    start = "fairness of 8 processes, different sessions, process"
+    assert _verdict({"contention": [row]}, start).measured == "0.70"
+    row["loop"] = {"fairness": 0.75, "max_us": 40_000.0}
+    assert _verdict({"contention": [row]}, start).measured == "0.70; a loop without a store 0.75"
+    assert _verdict({"contention": [row]}, start).word == "MISSED"
+    worst = _verdict({"contention": [row]}, "worst latency with 8 writers, process")
+    assert worst.measured.endswith("; a loop without a store 40.0 ms")
+
+
 def test_a_short_hold_does_not_meet_the_aim() -> None:
     """The aim says 30 seconds; a run with less does not count as met."""
     figures = {"same process": {"p99_us": 100.0}, "other process": {"p99_us": 100.0}}

@@ -51,6 +51,27 @@ def test_workers_start_together_and_wait_for_each_other() -> None:
     assert min(ended for _, _, ended in found) >= found[0][1] + 0.1
 
 
+@pytest.mark.skipif(not Path("/proc/thread-self/schedstat").exists(), reason="Linux alone tells of the run queue")
+def test_the_wait_for_a_processor_is_counted_and_no_other() -> None:
+    """Processes that compute on one processor queue for it; one that sleeps does not."""
+    before = counting.queued_ns()
+    time.sleep(0.05)
+    assert counting.queued_ns() - before < 0.05e9
+    allowed, queued = os.sched_getaffinity(0), 0
+    child = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        os.sched_setaffinity(0, {min(allowed)})
+        os.sched_setaffinity(child.pid, {min(allowed)})
+        before, end = counting.queued_ns(), time.monotonic() + 10
+        while not queued and time.monotonic() < end:
+            queued = counting.queued_ns() - before
+    finally:
+        os.sched_setaffinity(0, allowed)
+        child.kill()
+        child.wait()
+    assert queued > 0
+
+
 @pytest.mark.parametrize(("task", "words"), [(_fails, "on purpose"), (_dies, "died")])
 def test_a_worker_that_fails_is_told_and_replaced(task: object, words: str) -> None:
     """A failure is an error with the worker's own words, and the next run has new workers."""

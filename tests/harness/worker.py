@@ -22,6 +22,7 @@ from sessiondir import SessionStore
 from sessiondir.model import Limits
 
 Options = dict[str, Any]
+_NOTABLE_S = 1e-4
 
 
 def say(**facts: object) -> None:
@@ -152,14 +153,24 @@ def stop_in_commit(path: str, options: Options) -> None:
 
 
 def parent(path: str, options: Options) -> None:
-    """Hold our session, leased and inside update, until told to stop; say which child announced itself."""
+    """Hold our session, leased and inside update, until told to stop; say which child announced itself, and when.
+
+    At the end say the ``looks`` at which our own wait for a processor had grown: when, and the seconds until then.
+    """
     key = options["key"]
     stop = threading.Event()
+    looks = [(0.0, 0.0)]
 
     def stay(entry: dict[str, Any]) -> dict[str, Any]:
         say(holding=True)
         stop.wait()
         return entry | {"held": True}
+
+    def look() -> float:
+        queued, now = _queued_s(), time.monotonic()
+        if queued - looks[-1][1] > _NOTABLE_S:
+            looks.append((now, queued))
+        return now
 
     with _open(path, options) as store, store.lease(key, "parent", ttl=5, keep=True) as lease:
         thread = threading.Thread(target=store.update, args=(key, stay, True), kwargs={"fence": lease})
@@ -167,13 +178,14 @@ def parent(path: str, options: Options) -> None:
         while not told_to_stop():
             if store.wait_inbox(key, timeout=0.05):
                 messages = store.take(key)
-                now = time.monotonic()
+                now = look()
                 for message in messages:
-                    say(seen=message.body["child"], late=now - message.body["at"])
+                    say(seen=message.body["child"], at=now)
                 store.ack(key, messages)
+            look()
         stop.set()
         thread.join()
-    say(done=True)
+    say(done=True, looks=looks)
 
 
 def _queued_s() -> float:
@@ -185,10 +197,11 @@ def _queued_s() -> float:
         return 0.0
 
 
-def _announce(options: Options, update: Callable[[], object], post: Callable[[float], object]) -> None:
-    """Wait for the signal, update so often, announce; say the longest waits in seconds.
+def _announce(options: Options, update: Callable[[], object], post: Callable[[], object]) -> None:
+    """Wait for the signal, update so often, announce; say the longest update in seconds, and of the announcement:
 
-    ``queued`` is the part of the announcement's wait in which no processor was free for us.
+    when it ``begun`` and ``ended`` (``time.monotonic``), the part of that in which no
+    processor was free for us (``queued``), and the processor time it took (``worked``).
     """
     longest = 0.0
     say(ready=True)
@@ -197,10 +210,11 @@ def _announce(options: Options, update: Callable[[], object], post: Callable[[fl
         begun = time.monotonic()
         update()
         longest = max(longest, time.monotonic() - begun)
-    queued, begun = _queued_s(), time.monotonic()
-    post(begun)
-    took = time.monotonic() - begun
-    say(update=longest, post=took, queued=min(took, _queued_s() - queued))
+    queued, worked, begun = _queued_s(), time.thread_time(), time.monotonic()
+    post()
+    ended = time.monotonic()
+    worked, queued = time.thread_time() - worked, min(ended - begun, _queued_s() - queued)
+    say(update=longest, begun=begun, ended=ended, queued=queued, worked=worked)
 
 
 def child(path: str, options: Options) -> None:
@@ -210,7 +224,7 @@ def child(path: str, options: Options) -> None:
         _announce(
             options,
             lambda: store.update(name, _more, create=True),
-            lambda begun: store.post(options["parent"], {"child": name, "at": begun}, id=name),
+            lambda: store.post(options["parent"], {"child": name}, id=name),
         )
 
 
@@ -218,7 +232,7 @@ def appender(path: str, options: Options) -> None:
     """As ``child`` without a store: each step is a synced line at the end of one plain file."""
     fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 
-    def append(_begun: float = 0.0) -> None:
+    def append() -> None:
         os.write(fd, b"x" * 120 + b"\n")
         os.fdatasync(fd)
 
