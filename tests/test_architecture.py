@@ -23,8 +23,8 @@ ORDER = [
     # the only system calls; time; every exception
     "fs", "clock", "errors", "procfs", "mutex", "steps", "compiled",
     # pure: bytes to values, keys to names
-    "pieces", "codec", "jsjson", "jsnumbers", "terms", "aside", "operations", "model", "document", "entrysum",
-    "changes", "layout",
+    "pieces", "lazyentry", "codec", "jsjson", "jsnumbers", "terms", "aside", "operations", "model", "document",
+    "entrysum", "changes", "layout",
     "json5", "members",
     # directories and durable writes
     "durable", "directory", "quarantine",

@@ -13,6 +13,7 @@ from sessiondir import codec
 from sessiondir.document import Document, apply_operation, patch_document, put_document
 from sessiondir.entrysum import entry_sum, is_entry_sum
 from sessiondir.errors import ConflictError, EntryTooLarge, InvalidEntry, InvalidOption
+from sessiondir.lazyentry import LazyEntry, with_members
 from sessiondir.model import UNSET, Entry, Limits
 from sessiondir.operations import Delete, Operation, Patch, Put
 
@@ -23,7 +24,7 @@ Compute = Callable[[Document], tuple[Operation | None, T]]
 
 def check_entry(entry: object) -> Mapping[str, Any]:
     """``entry`` if it is a mapping, else ``InvalidEntry``."""
-    if type(entry) is dict or isinstance(entry, Mapping):
+    if isinstance(entry, (dict, Mapping)):
         return entry
     raise InvalidEntry(
         f"an entry is a JSON object (dict), not {type(entry).__name__}",
@@ -72,7 +73,7 @@ def operation_for(doc: Document, entry: Mapping[str, Any], limits: Limits) -> Op
             put = Put(doc.key, codec.to_fields(entry))
             _check_size(put_document(doc.key, 0, put.fields), limits)
             return put
-        set_, unset = codec.difference(doc.fields, entry)
+        set_, unset = codec.difference(doc.fields, entry, doc.parsed)
     except codec.EncodeError as exc:
         raise invalid_entry(doc.key, exc) from exc
     if not set_ and not unset:
@@ -114,15 +115,15 @@ def as_stored(entry: Mapping[str, Any], operation: Operation | None) -> Entry:
     ``entry`` itself if it is that already; it is the caller's own.
     """
     written = operation.fields if type(operation) is Put else operation.set if type(operation) is Patch else {}
-    stored: Entry | None = None
+    anew: Entry = {}
     for name, value in written.items():
         if type(value) is bytes or value is not entry[name]:
-            if stored is None:
-                stored = dict(entry)
-            stored[name] = codec.decode_in_steps(value) if type(value) is bytes else value
-    if stored is None:
-        return entry if type(entry) is dict else dict(entry)
-    return stored
+            anew[name] = codec.decode_in_steps(value) if type(value) is bytes else value
+    if type(entry) is LazyEntry:
+        return with_members(entry, anew) if anew else entry
+    if type(entry) is dict and not anew:
+        return entry
+    return {**entry, **anew}
 
 
 def version_of(doc: Document) -> int:
@@ -174,7 +175,7 @@ def updating(
     """Let ``fn`` make the new entry of its own copy; the result is the entry afterwards."""
 
     def compute(doc: Document) -> tuple[Operation | None, Entry | None]:
-        entry = doc.entry()
+        entry = doc.lazy_entry()
         if entry is None:
             if not create:
                 return None, None
@@ -189,7 +190,7 @@ def updated(
 ) -> tuple[Operation | None, Entry | None]:
     """What the callback of an update made of ``doc``; the result is the entry afterwards."""
     if result is None:
-        return None, doc.entry()
+        return None, doc.lazy_entry()
     operation = operation_for(doc, check_entry(result), limits)
     return operation, as_stored(result, operation)
 

@@ -22,6 +22,7 @@ from typing import Any, NoReturn
 import msgspec
 
 from sessiondir import pieces, steps
+from sessiondir.lazyentry import LazyEntry, raw_items
 
 Fields = dict[str, Any]
 """Field name to scalar, or to the compact JSON (``bytes``) of an array or object."""
@@ -210,10 +211,17 @@ def to_value(name: str, value: Any) -> Any:
     return data if data[:1] in b"{[" else decode(data)
 
 
+def members(entry: Mapping[Any, Any]) -> Iterable[tuple[Any, Any]]:
+    """Names and values of an entry, to be looked at only: those of a ``LazyEntry`` are not the caller's own."""
+    if type(entry) is LazyEntry:
+        return raw_items(entry)
+    return entry.items() if type(entry) is dict else dict(entry).items()
+
+
 def to_fields(entry: Mapping[Any, Any]) -> Fields:
     """An entry in the form that documents hold. Raises ``EncodeError``; O(entry)."""
     fields: Fields = {}
-    for name, value in entry.items():
+    for name, value in members(entry):
         if type(name) is not str:
             if not isinstance(name, str):
                 raise EncodeError("", f"field name {name!r} is not text")
@@ -236,7 +244,7 @@ def _is_encoded(value: Any, stored: bytes) -> bool:
 
 def _same_json(left: bytes, right: bytes) -> bool:
     """Whether two JSON texts, both written here, are the same value: the order of members carries no meaning."""
-    if len(left) > steps.LARGE_BYTES and len(left) != len(right):
+    if len(left) != len(right):
         return False  # another order is as long
     values = decode_in_steps(left), decode_in_steps(right)
     # Values that differ do so here; the slow comparison minds the types of those that do not.
@@ -257,11 +265,16 @@ def _same_value(left: Any, right: Any) -> bool:
     return bool(left == right)
 
 
-def difference(fields: Fields, entry: Mapping[Any, Any]) -> tuple[Fields, tuple[str, ...]]:
-    """What turns ``fields`` into ``entry``: fields to set, names to remove. Raises ``EncodeError``."""
+def difference(
+    fields: Fields, entry: Mapping[Any, Any], parsed: Mapping[str, Any] | None = None
+) -> tuple[Fields, tuple[str, ...]]:
+    """What turns ``fields`` into ``entry``: fields to set, names to remove. Raises ``EncodeError``.
+
+    ``parsed`` are arrays and objects of ``fields`` as values: the same object in ``entry`` is no change.
+    """
     set_: Fields = {}
     added = 0
-    for name, value in (entry if type(entry) is dict else dict(entry)).items():
+    for name, value in members(entry):
         try:
             stored = fields[name]
         except KeyError:
@@ -269,7 +282,11 @@ def difference(fields: Fields, entry: Mapping[Any, Any]) -> tuple[Fields, tuple[
             set_.update(to_fields({name: value}))
             continue
         # Scalars are shared with the copy that the caller was given, so most are told by identity.
-        if value is stored or (type(stored) is bytes and _is_encoded(value, stored)):
+        if value is stored:
+            continue
+        if type(stored) is bytes and (
+            (parsed is not None and name in parsed and parsed[name] is value) or _is_encoded(value, stored)
+        ):
             continue
         new = to_value(name, value)
         if type(new) is type(stored) and (new == stored or (type(new) is bytes and _same_json(new, stored))):

@@ -8,6 +8,7 @@ import msgspec
 
 from sessiondir import codec, steps
 from sessiondir.aside import Ack, Aside, LeaseChange, Post, Take, apply_aside
+from sessiondir.lazyentry import lazy_entry
 from sessiondir.model import UNSET, Entry
 from sessiondir.operations import Delete, Operation, Patch, Put
 
@@ -26,8 +27,8 @@ class Document:
     ``aside`` is the lease and inbox; ``version`` is the entry's and does not move with them.
 
     Filled on the way: ``nested``, the names of the fields that hold arrays and objects, once
-    somebody asked for the entry; ``parsed``, large ones of them as Python values, never handed
-    out; ``recent``, whether it was used since the cache last looked.
+    somebody asked for the entry; ``parsed``, some of them as Python values, which nobody may
+    change; ``recent``, whether it was used since the cache last looked.
     """
 
     __slots__ = ("aside", "extra", "fields", "key", "nested", "parsed", "recent", "version", "weight")
@@ -70,30 +71,67 @@ class Document:
         return codec.encoded_size(self.fields) if self.fields is not None else 0
 
     def entry(self) -> Entry | None:
-        """The caller's own copy of the entry; O(its arrays and objects)."""
+        """The caller's own copy of the entry, a plain dict; O(its arrays and objects)."""
         fields = self.fields
         if fields is None:
             return None
+        entry = fields.copy()
+        for name in self._nested(fields):
+            value = entry[name]
+            if _PARSE_BYTES < len(value) <= steps.LARGE_BYTES:
+                # Copying a parsed value takes half the time of parsing it: its texts are shared.
+                entry[name] = msgspec.to_builtins(self._keep_parsed(name, value))
+            else:
+                entry[name] = codec.decode_in_steps(value)
+        return entry
+
+    @property
+    def is_parsed(self) -> bool:
+        """Whether ``lazy_entry`` has nothing to parse."""
+        nested, parsed = self.nested, self.parsed
+        return nested is not None and len(nested) == (len(parsed) if parsed is not None else 0)
+
+    def lazy_entry(self) -> Entry | None:
+        """The caller's own copy, whose arrays and objects are copied when they are first looked at.
+
+        O(number of fields), and O(values) for those that are not parsed yet or large.
+        """
+        fields = self.fields
+        if fields is None:
+            return None
+        nested = self._nested(fields)
+        if not nested:
+            return fields.copy()
+        parsed = self.parsed
+        if parsed is not None and len(parsed) == len(nested):
+            return lazy_entry(fields, parsed)
+        shared: Entry = {}
+        large: Entry = {}
+        for name in nested:
+            value = fields[name]
+            if len(value) <= steps.LARGE_BYTES:
+                shared[name] = self._keep_parsed(name, value)
+            else:
+                # Kept parsed, its thousands of objects would make every garbage collection longer.
+                large[name] = codec.decode_in_steps(value)
+        entry = lazy_entry(fields, shared)
+        entry.update(large)
+        return entry
+
+    def _nested(self, fields: codec.Fields) -> tuple[str, ...]:
         nested = self.nested
         if nested is None:
             nested = self.nested = tuple(name for name, value in fields.items() if type(value) is bytes)
-        entry = fields.copy()
-        for name in nested:
-            value = entry[name]
-            entry[name] = self._copy(name, value) if len(value) > _PARSE_BYTES else codec.decode(value)
-        return entry
+        return nested
 
-    def _copy(self, name: str, value: bytes) -> Any:
-        if len(value) > steps.LARGE_BYTES:
-            # Kept parsed, its thousands of objects would make every garbage collection longer.
-            return codec.decode_in_steps(value)
-        # Copying a parsed value takes half the time of parsing it: its strings are shared.
+    def _keep_parsed(self, name: str, value: bytes) -> Any:
+        """The value of a field, parsed and kept so."""
         parsed = self.parsed
         if parsed is None:
             parsed = self.parsed = {}
-        if name not in parsed:
-            parsed[name] = codec.decode(value)
-        return msgspec.to_builtins(parsed[name])
+        if name in parsed:
+            return parsed[name]
+        return parsed.setdefault(name, codec.decode(value))
 
     def updated_at(self) -> int | float | None:
         """``updatedAt`` in epoch milliseconds, if it is a number."""
@@ -146,12 +184,12 @@ def patch_document(doc: Document, version: int, set_: codec.Fields, unset: tuple
         if name in fields:
             weight -= len(name) + codec.weight(fields.pop(name))
             nested = None
-    patched = Document(doc.key, version, fields, weight, doc.extra, nested, doc.aside)
-    if doc.parsed:
-        patched.parsed = {
-            name: value for name, value in doc.parsed.items() if name not in set_ and name not in unset
-        }
-    return patched
+    parsed = doc.parsed
+    if parsed and nested is None:
+        parsed = parsed.copy()
+        for name in (*set_, *unset):
+            parsed.pop(name, None)
+    return Document(doc.key, version, fields, weight, doc.extra, nested, doc.aside, parsed)
 
 
 def apply_operation(doc: Document, op: Operation, version: int) -> Document:

@@ -35,9 +35,12 @@ EDIT_TRIES = 100
 class SessionStore(StoreInbox):
     """A store of session entries, shared by threads and processes. Open it with ``open``.
 
-    Every entry handed out is the caller's own copy. Keys are text; how two spellings of a
-    key compare is the store's key rule (see ``info``). All methods may be called from any
-    thread, and in a forked child.
+    Every entry handed out is the caller's own copy. ``update`` and ``patch`` hand out a kind of
+    dict that copies an array or object when it is first looked at, so a large entry costs no
+    more than what is used of it; ``dict(entry)`` makes a plain one, for code that looks at the type.
+
+    Keys are text; how two spellings of a key compare is the store's key rule (see ``info``).
+    All methods may be called from any thread, and in a forked child.
 
     Errors that any method may raise: ``StoreClosed``; reading, ``CorruptFile`` and
     ``UnreadableFile`` for that session alone; writing, ``LockTimeout``, ``DiskFull``,
@@ -89,10 +92,11 @@ class SessionStore(StoreInbox):
 
         None if there is no such session and ``create`` is false. ``None`` as a value is
         stored as null. ``fence`` and errors as ``put``. The journal line holds the given fields only.
+        O(the given fields), and O(entry) when it is first used.
         """
         compute = patching(fields, create, self._limits)
         found = self._change(key, compute, None, durability, fence=fence)[1]
-        return found.entry() if found is not None else None
+        return found.lazy_entry() if found is not None else None
 
     def update(
         self,
@@ -121,6 +125,9 @@ class SessionStore(StoreInbox):
         Returns the entry as it then stands; None if missing and not created. What ``fn``
         raises is passed on, and nothing was changed. ``ReentrantUpdate`` if ``fn`` updates
         the session it was called for; else as ``put``.
+
+        O(number of fields), O(arrays and objects that ``fn`` looks at or sets), O(entry) when it
+        is first used. Fields above 256 KiB are parsed and compared each time.
         """
         compute = updating(fn, create, self._limits)
         return self._change(key, compute, timeout, durability, fence=fence)[1]

@@ -19,6 +19,7 @@ from typing import Any
 
 from sessiondir import steps
 from sessiondir.errors import StoreClosed
+from sessiondir.lazyentry import own_values
 
 _LOOK_S = 0.01
 _LONGEST_S = 1.0
@@ -45,7 +46,7 @@ class Freeing:
             return
         now = time.monotonic()
         with self._mutex:
-            for value in entry.values():
+            for value in own_values(entry):
                 if type(value) in _CONTAINERS and len(value) > 0:
                     self._lent[id(value)] = (value, now + _LONGEST_S)
             # Overdue means that the loop that was to look is gone.

@@ -11,6 +11,7 @@ from sessiondir.aio.commit import TaskCommitter
 from sessiondir.aio.freeing import Freeing
 from sessiondir.aio.workers import Workers
 from sessiondir.clock import SYSTEM_CLOCK, Clock
+from sessiondir.codec import members
 from sessiondir.core import Core, closed_error
 from sessiondir.document import Document
 from sessiondir.fs import SYSTEM_FS, FileSystem
@@ -185,10 +186,15 @@ class AsyncStoreHandle:
         return await self._workers.finish(store._writing)
 
 
-def is_small(entry: Mapping[str, Any]) -> bool:
-    """Whether an entry is encoded in some 50 microseconds; looks at no more of it than that takes."""
+def is_small(entry: Mapping[str, Any], parsed: Mapping[str, Any] | None = None) -> bool:
+    """Whether an entry is encoded in some 50 microseconds; looks at no more of it than that takes.
+
+    Values that are those of ``parsed``, the document's own, do not count: they are not encoded.
+    """
     characters, values = 0, 0
     rest: list[Any] = [entry]
+    if parsed:
+        rest = [value for name, value in members(entry) if value is not parsed.get(name, rest)]
     while rest:
         value = rest.pop()
         kind = type(value)
@@ -198,7 +204,7 @@ def is_small(entry: Mapping[str, Any]) -> bool:
             values += len(value)
             if values > _SMALL_VALUES:
                 return False
-            rest.extend(value.values())
+            rest.extend(member for _, member in members(value))
         elif kind is list or kind is tuple:
             values += len(value)
             if values > _SMALL_VALUES:

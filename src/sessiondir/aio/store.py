@@ -19,6 +19,7 @@ from sessiondir.core import Core
 from sessiondir.document import Document
 from sessiondir.errors import ConflictError, InvalidOption
 from sessiondir.firstchange import rebased, rebased_edit
+from sessiondir.lazyentry import LazyEntry
 from sessiondir.leases import Fence, fence_check, require_token
 from sessiondir.lockfile import Backoff
 from sessiondir.locks import reentrant
@@ -113,12 +114,12 @@ class AsyncSessionStore(AsyncStoreInbox):
                     return None, None
                 entry = {}
             result = fn(entry)
-            if result is not None and type(result) is not dict and inspect.isawaitable(result):
+            if result is not None and not isinstance(result, dict) and inspect.isawaitable(result):
                 result = await result
             if result is None:
                 return None, await self._entry_of(doc)
             new = check_entry(result)
-            if is_light(doc) and is_small(new):
+            if (is_light(doc) or type(new) is LazyEntry) and is_small(new, doc.parsed):
                 return updated(doc, new, self._limits)
             operation, after = await self._workers.read(lambda: updated(doc, new, self._limits))
             return operation, self._lent(after)
@@ -139,7 +140,9 @@ class AsyncSessionStore(AsyncStoreInbox):
         return (await self._change(key, compute, timeout, durability, fence=fence))[1]
 
     async def _entry_of(self, doc: Document) -> Entry | None:
-        return doc.entry() if is_light(doc) else self._lent(await self._workers.read(doc.entry))
+        if doc.is_parsed or is_light(doc):
+            return doc.lazy_entry()
+        return self._lent(await self._workers.read(doc.lazy_entry))
 
     def _off_loop(self, compute: Compute[T], values: Mapping[str, Any]) -> _AsyncCompute[T]:
         """``compute`` for tasks: by a worker if ``values`` are large."""
