@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from crash.matrix import CALLS, TOTALS
+from crash.matrix import CALLS, CUTS, TOTALS
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -15,4 +15,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             f"matrix of faults: {len(CALLS) - recoveries} operations and {recoveries} recoveries, "
             f"{sum(CALLS.values()):,} calls, {TOTALS['mishaps']:,} mishaps, "
             f"{TOTALS['different results']:,} different results, {TOTALS['violations']} violations"
+        )
+    if CUTS:
+        terminalreporter.write_line(
+            f"power cuts: {CUTS['plays']} operations and recoveries, {CUTS['ordered']:,} images with "
+            f"ordered names, {CUTS['strict']:,} more with the strict rule, {CUTS['violations']} violations"
         )

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import errno
 import itertools
-import json
 import os
+import random
 import re
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from harness.story import contents, errors_of, open_on
-from harness.watched import QuickFs, drop_cores, leaked, leave
-from transcripts.folders import both_ways, quick, values
+from harness.story import errors_of, open_on
+from harness.watched import QuickFs, close_quietly, drop_cores, leaked, leave
 
+from crash.looking import State, facts, look
 from crash.table import CLOCK, Acting, Deed, Row
 from sessiondir import SessionStore, StoreError
 from sessiondir.errors import (
@@ -30,6 +31,8 @@ from sessiondir.testing import (
     ERRNOS,
     UNLOCKING,
     FailingFileSystem,
+    PowerLossFileSystem,
+    Rule,
     Stopped,
     StoppingFileSystem,
     Tree,
@@ -37,9 +40,6 @@ from sessiondir.testing import (
     read_tree,
     write_tree,
 )  # fmt: skip
-
-State = dict[str, Any]
-"""What a folder shows: "side", "sessions", "trash" and "transcripts"."""
 
 UNCHANGED = (DiskFull, ReadOnlyStore, LockTimeout, UnsupportedFileSystem)
 """Errors whose documentation says that nothing was changed."""
@@ -49,6 +49,9 @@ CALLS: dict[str, int] = {}
 
 TOTALS: Counter[str] = Counter()
 """What was tried in this run: "mishaps", "different results" that they left, and "violations"."""
+
+CUTS: Counter[str] = Counter()
+"""What power cuts left and was judged in this run: "plays", images by rule, and "violations"."""
 
 _TEMPORARY = re.compile(r"\.tmp-[0-9a-f]{16}|\.staging-[^/]*")
 
@@ -76,60 +79,6 @@ class Mishap:
         return kind == self.only if self.only else kind not in (CLOSING, UNLOCKING)
 
 
-# -- looking ----------------------------------------------------------------------------------
-
-
-def look(folder: str) -> State:
-    """Everything that can be read in a folder, without writing anything."""
-    found: State = {"side": "", "sessions": {}, "trash": _trash(f"{folder}/sessions.d/trash")}
-    if os.path.exists(f"{folder}/sessions.json"):
-        found["side"] = "legacy"
-    if os.path.exists(f"{folder}/sessions.d"):
-        found["side"] += "directory"
-    if found["side"]:
-        with open_on(QuickFs(), f"{folder}/sessions.json", read_only=True, clock=CLOCK) as store:
-            found["sessions"] = contents(store)
-            assert sorted(store.keys()) == sorted(store.snapshot()), "keys and snapshot differ"
-            for key, entry in store.snapshot().items():
-                assert store.get(key) == entry, f"get and snapshot differ about {key!r}"
-    found["transcripts"] = _transcripts(folder)
-    return found
-
-
-def _trash(path: str) -> list[list[Any]]:
-    found = []
-    for name in sorted(os.listdir(path)) if os.path.isdir(path) else []:
-        if name.startswith("removed-"):
-            with open(f"{path}/{name}", encoding="utf-8") as file:
-                value = json.load(file)
-            found.append([value["sessionKey"], value["entry"]])
-    return sorted(found, key=str)
-
-
-def _transcripts(path: str) -> dict[str, Any]:
-    """What transcripts hold, an archive by the name that it was made of; none without records."""
-    found: dict[str, Any] = {}
-    with quick(path) as folder:
-        for file in folder.files():
-            if file.size and file.told.kind in ("transcript", "archive"):
-                reader = folder.file(file.name)
-                held = values(reader) if file.told.compressed else both_ways(reader)
-                label = f"{file.told.base}!" if file.told.kind == "archive" else file.name
-                assert held == found.get(label, held), f"{label} twice, and different"
-                found[label] = held
-    return {label: held for label, held in found.items() if held}
-
-
-def facts(state: State) -> set[str]:
-    """What there is, wherever it is: sessions in the store or in the trash, records in transcript or archive."""
-    found = {json.dumps([key, entry], sort_keys=True) for key, entry in state["sessions"].items()}
-    found |= {json.dumps(item, sort_keys=True) for item in state["trash"]}
-    return found | {
-        json.dumps([name.removesuffix(".jsonl").removesuffix("!"), held])
-        for name, held in state["transcripts"].items()
-    }
-
-
 # -- playing ----------------------------------------------------------------------------------
 
 
@@ -140,7 +89,7 @@ class Played:
         self.row = row
         self._folder = folder
         self._numbers = itertools.count(1)
-        self._judged: set[tuple[bytes, int, bool]] = set()
+        self._judged: set[tuple[bytes, int, bool, int | None]] = set()
         root = f"{folder}/begin"
         write_tree(root, begin or {})
         if begin is None:
@@ -205,7 +154,9 @@ class Played:
                 tree = read_tree(folder)
                 name = f"recovery after: {self.row.name}, {mishap} at call {mishap.nth}, {where}"
                 recover = _level if self.row.finish is None else self.row.finish
-                row = replace(self.row, name=name, deeds=(recover,), options={}, effects=None)
+                row = replace(
+                    self.row, name=name, deeds=(recover,), options={}, unsynced=frozenset(), effects=None
+                )
                 found.setdefault(digest(_named(tree)), (row, tree))
         return list(found.values())
 
@@ -243,16 +194,67 @@ class Played:
             leave(acting.opened, fs)
         return where, acting.folder, acting.done, isinstance(error, UNCHANGED)
 
-    def _do(self, acting: Acting) -> None:
+    def _do(self, acting: Acting, returned: Callable[[int], None] = lambda done: None) -> None:
         for deed in self.row.deeds:
             deed(acting)
             acting.done += 1
+            returned(acting.done)
+
+    def power_cuts(
+        self, rng: random.Random, most: int, fs_class: type[PowerLossFileSystem] = PowerLossFileSystem
+    ) -> Iterator[str | None]:
+        """Play it on a disk that loses power at each moment; for each image what is wrong, or None.
+
+        Both rules are tried; an image that both allow is judged once. ``most``: of each moment.
+        """
+        counts = CUTS if fs_class is PowerLossFileSystem else Counter[str]()  # what is to be caught is not counted
+        counts["plays"] += 1
+        folder = f"{self._folder}/{next(self._numbers)}"
+        write_tree(folder, self.begin)
+        fs = fs_class(folder)
+        fs.mark(0)
+        acting = Acting(fs, folder, self.row.options)
+        try:
+            self._do(acting, fs.mark)
+            acting.close()
+        finally:
+            close_quietly(acting)
+            drop_cores(fs)
+        seen = set()
+        rules: tuple[Rule, ...] = ("ordered", "strict")
+        for rule in rules:
+            for tree, done in fs.images(rule, rng, most=most):
+                assert isinstance(done, int)
+                if (key := (digest(tree), done)) not in seen:
+                    seen.add(key)
+                    counts[rule] += 1
+                    complaint = self._complaint_about(tree, done)
+                    counts["violations"] += complaint is not None
+                    yield complaint and f"{self.row.name}, {rule}, image {len(seen)}, {complaint}"
+
+    def _complaint_about(self, tree: Tree, done: int) -> str | None:
+        image = f"{self._folder}/{next(self._numbers)}"
+        write_tree(image, tree)
+        try:
+            self._judge(image, done, False, self._durable(done))
+        except Exception as exc:
+            return f"{done} deeds had returned: {type(exc).__name__}: {exc}"
+        finally:
+            shutil.rmtree(image)
+        return None
+
+    def _durable(self, done: int) -> int:
+        """How many of the ``done`` deeds a power cut cannot take."""
+        while done in self.row.unsynced:
+            done -= 1
+        return done
 
     # -- judging ------------------------------------------------------------------------------
 
-    def _judge(self, folder: str, done: int, unchanged: bool) -> None:
+    def _judge(self, folder: str, done: int, unchanged: bool, kept: int | None = None) -> None:
+        """``kept``: so many of the ``done`` deeds must be there, all if None."""
         tree = read_tree(folder)
-        key = digest(_named(tree)), done, unchanged
+        key = digest(_named(tree)), done, unchanged, kept
         if key in self._judged:
             return
         self._judged.add(key)
@@ -260,11 +262,14 @@ class Played:
         self._judge_untouched(tree)
         found = look(folder)
         shown = _without_going_on(found)
-        if self.row.in_parts:
+        first = done if kept is None else kept
+        if self.row.in_parts and done < len(self.row.deeds):
             self._judge_parts(shown)
+        elif self.row.in_parts:
+            assert shown == self.states[-1], f"it returned, and {shown}\nis not {self.states[-1]}"
         else:
             last = done + 1 if unchanged else done + 2
-            allowed = [one | {"side": ""} for one in self.states[done:last]]
+            allowed = [one | {"side": ""} for one in self.states[first:last]]
             assert shown | {"side": ""} in allowed, f"after {done} deeds {shown}\nis none of\n" + "\n".join(
                 map(str, allowed)
             )
@@ -287,6 +292,9 @@ class Played:
             assert not errors_of(path), f"check says {errors_of(path)}"
         self._open_and_finish(folder)
         once = read_tree(folder)
+        # Temporary files beside sessions are swept when they are old; these would be kept for good.
+        left = [name for name in once if "/trash/." in name or ".staging-" in name]
+        assert not left, f"recovery leaves {left}"
         self._open_and_finish(folder)
         twice = read_tree(folder)
         assert digest(once) == digest(twice), f"a second recovery changed {_changed(once, twice)}"

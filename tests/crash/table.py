@@ -98,6 +98,7 @@ class Row:
 
     ``in_parts``: made of several commits or files; half-way, some of them are done. ``finish`` then
     takes it to its end from wherever it was interrupted.
+    ``unsynced``: the numbers, counted from 1, of deeds that a power cut may take until a later one is synced.
     ``effects`` gives the sessions after each deed from those before, where that is known beforehand.
     """
 
@@ -107,6 +108,7 @@ class Row:
     options: dict[str, Any] = field(default_factory=dict)
     in_parts: bool = False
     finish: Deed | None = None
+    unsynced: frozenset[int] = frozenset()
     effects: Callable[[Sessions], list[Sessions]] | None = None
 
 
@@ -118,6 +120,7 @@ def _of(scenario: Scenario) -> Row:
         lambda folder: scenario.prepare(f"{folder}/sessions.d"),
         deeds,
         scenario.options,
+        unsynced=frozenset(number for number, step in enumerate(scenario.steps, 1) if not step.synced),
         effects=scenario.states,
     )
 
@@ -241,11 +244,14 @@ def _release(acting: Acting) -> None:
 
 
 _EXTRA = (
-    Row("lease: grant, renew, release", _begin(at_rest), (_grant, _renew, _release)),
-    Row("lease: take over", _lapsed, (lambda a: a.store.lease(A, "next", 60),)),
-    Row("lease: new owner beside a held one", _begin(leased), (_grant, lambda a: a.store.flush(), _release)),
+    Row("lease: grant, renew, release", _begin(at_rest), (_grant, _renew, _release),
+        unsynced=frozenset((1, 2, 3))),
+    Row("lease: take over", _lapsed, (lambda a: a.store.lease(A, "next", 60),), unsynced=frozenset((1,))),
+    Row("lease: new owner beside a held one", _begin(leased), (_grant, lambda a: a.store.flush(), _release),
+        unsynced=frozenset((1, 3))),
     Row("acknowledge what was taken", _begin(with_messages),
-        (lambda a: a.store.take(A, 1), lambda a: a.store.ack(A, "m1"), lambda a: a.store.flush())),
+        (lambda a: a.store.take(A, 1), lambda a: a.store.ack(A, "m1"), lambda a: a.store.flush()),
+        unsynced=frozenset((1,))),
     Row("recovery and nothing else", _begin(torn), (lambda a: a.store.flush(),)),
     Row("migrate", _legacy, (_migrate,), in_parts=True, finish=_migrate),
     Row("migrate again", _rolled_back, (_migrate,), in_parts=True, finish=_migrate),
@@ -270,3 +276,6 @@ TABLE: tuple[Row, ...] = (
     *_EXTRA,
     *(_COMPRESSING if importlib.util.find_spec("zstandard") is not None else ()),
 )
+
+RECOVERED = tuple(row for row in TABLE if not row.name.startswith("transcript: "))
+"""A transcript is recovered by the next append alone, which the matrix makes after each error."""

@@ -9,6 +9,8 @@ from harness.powerloss import Played, scratch
 from harness.seeds import seeded
 from harness.story import ROTATING, SCENARIOS, Scenario, flush, patch, put_new, running
 
+from crash import matrix
+from crash.table import TABLE
 from sessiondir.checkpoint import Checkpointer
 from sessiondir.testing import PowerLossFileSystem, Rule
 from sessiondir.testing.disk import ROOT
@@ -77,6 +79,32 @@ def _caught(
 def test_a_disk_that_skips_a_sync_is_caught(fs_class: type[PowerLossFileSystem], name: str, rule: Rule) -> None:
     """G2: leaving out one kind of sync loses an acknowledged commit in some image, and the model shows it."""
     assert _caught(_BY_NAME[name], rule, fs_class)
+
+
+@pytest.mark.parametrize(
+    ("fs_class", "name"),
+    [
+        (NoDataSync, "post into nothing"),
+        (NoDirectorySync, "migrate"),
+        (NoFileSync, "migrate again"),
+        (NoDirectorySync, "roll back"),
+        (NoFileSync, "roll back"),
+        (NoFileSync, "cleanup: apply"),
+        (NoDirectorySync, "cleanup: apply"),
+        (NoFileSync, "trash: restore"),
+        (NoDataSync, "trash: restore over a living one"),
+        (NoDataSync, "transcript: append"),
+        (NoDirectorySync, "transcript: first"),
+        (NoDirectorySync, "transcript: archive"),
+        (NoDirectorySync, "transcript: restore"),
+    ],
+)
+def test_the_matrix_catches_it(fs_class: type[PowerLossFileSystem], name: str) -> None:
+    """G2, G11: so do the operations that are made of several parts, and those on transcripts."""
+    row = next(row for row in TABLE if row.name == name)
+    with scratch() as folder:
+        cuts = matrix.Played(row, folder).power_cuts(seeded(name), 40, fs_class)
+        assert next(filter(None, cuts), None)
 
 
 class RenamesFirst(PowerLossFileSystem):

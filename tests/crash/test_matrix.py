@@ -10,7 +10,7 @@ from harness.powerloss import scratch
 from harness.seeds import seeded
 
 from crash.matrix import TOTALS, Mishap, Played, all_errors, deaths, some_errors
-from crash.table import TABLE, Row
+from crash.table import RECOVERED, TABLE, Row
 
 # A dead process collects nothing; in these tests a transaction that died with it is collected.
 pytestmark = [
@@ -79,13 +79,10 @@ def test_death_at_every_call(row: Row) -> None:
     _try(row, deaths, 10)
 
 
-_WITH_RECOVERY = [row for row in TABLE if not row.name.startswith("transcript: ")]
-"""A transcript is recovered by the next append alone, which ``Played`` makes after each error."""
-
 _SOME = ("create", "delete and rotation")
 
 
-@pytest.mark.parametrize("row", [row for row in _WITH_RECOVERY if row.name in _SOME], ids=lambda row: row.name)
+@pytest.mark.parametrize("row", [row for row in RECOVERED if row.name in _SOME], ids=lambda row: row.name)
 def test_recovery_meets_mishaps_itself(row: Row) -> None:
     """What a death left is recovered although that dies, or fails, at every call in turn."""
     _try_recoveries(row, 1)
@@ -93,7 +90,7 @@ def test_recovery_meets_mishaps_itself(row: Row) -> None:
 
 @pytest.mark.stress
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("row", _WITH_RECOVERY, ids=lambda row: row.name)
+@pytest.mark.parametrize("row", RECOVERED, ids=lambda row: row.name)
 def test_recovery_meets_mishaps_after_many_deaths(row: Row) -> None:
     """As the short form, for every operation and several of the deaths in it."""
     _try_recoveries(row, 4)

@@ -51,8 +51,7 @@ class Played:
         for tree, mark in self.fs.images(rule, rng, most=most):
             assert isinstance(mark, int)
             # A step that has not returned may have happened or not; without sync, later ones may be gone.
-            first = mark if self.durability == "power" and not self.scenario.unsynced else 0
-            yield tree, self.states[first : mark + 2]
+            yield tree, self.states[mark if self.durability == "power" else 0 : mark + 2]
 
     def judged(self, rule: Rule, rng: random.Random, *, most: int = 60) -> Iterator[str | None]:
         """For each image what is wrong with it, or None."""

@@ -28,25 +28,25 @@ A, B, QUIET = "agent:main:a", "agent:main:b", "agent:quiet:1"
 
 @dataclass(frozen=True)
 class Step:
-    """One call, and what it does to the sessions."""
+    """One call, and what it does to the sessions.
+
+    ``synced``: when it has returned, a power cut cannot take it, nor anything before it.
+    """
 
     name: str
     run: Callable[[SessionStore], object]
     effect: Callable[[Sessions], Sessions] = field(default=dict)
+    synced: bool = True
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """A beginning and the steps after it; ``options`` go to ``SessionStore.open``.
-
-    ``unsynced``: a step makes commits that need not survive a power cut, whatever the durability.
-    """
+    """A beginning and the steps after it; ``options`` go to ``SessionStore.open``."""
 
     name: str
     prepare: Callable[[str], Sessions]
     steps: tuple[Step, ...]
     options: dict[str, Any] = field(default_factory=dict)
-    unsynced: bool = False
 
     def states(self, start: Sessions) -> list[Sessions]:
         """The sessions before the first step, after it, and so on."""
@@ -205,20 +205,28 @@ post_both = Step(
 )
 create_nobody = Step("create", lambda s: s.put(NOBODY, {"n": 1}), lambda d: d | {NOBODY: {"n": 1}})
 take_one = Step(
-    "take", lambda s: s.take(A, 1), _changed_inbox(A, lambda one: [*one[:2], True] if one[0] == "m1" else one)
+    "take",
+    lambda s: s.take(A, 1),
+    _changed_inbox(A, lambda one: [*one[:2], True] if one[0] == "m1" else one),
+    synced=False,
 )
-put_one_back = Step("put back", lambda s: s.put_back(A, "m1"), _changed_inbox(A, lambda one: [*one[:2], False]))
+put_one_back = Step(
+    "put back", lambda s: s.put_back(A, "m1"), _changed_inbox(A, lambda one: [*one[:2], False]), synced=False
+)
 ack_one = Step("ack", lambda s: s.ack(A, "m1"), _changed_inbox(A, lambda one: None if one[0] == "m1" else one))
 ack_nobody = Step("ack", lambda s: s.ack(NOBODY, ["m2", "p2"]), _changed_inbox(NOBODY, lambda one: None))
 take_all = Step("take for good", lambda s: s.take(A, ack=True), _changed_inbox(A, lambda one: None))
-lease_a = Step("lease", lambda s: s.lease(A, "run", 3600), lambda d: d | {f"{_LEASE}{A}": {"owner": "run"}})
+lease_a = Step("lease", lambda s: s.lease(A, "run", 3600), lambda d: d | {f"{_LEASE}{A}": {"owner": "run"}}, False)
 lease_new = Step(
-    "lease nobody", lambda s: s.lease(NOBODY, "run", 60), lambda d: d | {f"{_LEASE}{NOBODY}": {"owner": "run"}}
+    "lease nobody",
+    lambda s: s.lease(NOBODY, "run", 60),
+    lambda d: d | {f"{_LEASE}{NOBODY}": {"owner": "run"}},
+    False,
 )
 fenced = Step(
     "fenced patch", lambda s: s.patch(A, {"n": 9}, fence=s.lease_of(A)), lambda d: d | {A: d[A] | {"n": 9}}
 )
-release = Step("release", lambda s: s._let_go(s.lease_of(A)), _unleased)
+release = Step("release", lambda s: s._let_go(s.lease_of(A)), _unleased, False)
 
 ROTATING = {"limits": Limits(journal_bytes=1)}
 
@@ -241,13 +249,13 @@ SCENARIOS = (
     Scenario("post", at_rest, (post_a, post_again, patch)),
     Scenario("post into nothing", absent, (post_nobody, flush, create_nobody, flush)),
     Scenario("post to two", with_messages, (post_both, flush)),
-    Scenario("take and acknowledge", with_messages, (take_one, ack_one, take_all), unsynced=True),
-    Scenario("take and put back", with_messages, (take_one, flush, put_one_back), unsynced=True),
+    Scenario("take and acknowledge", with_messages, (take_one, ack_one, take_all)),
+    Scenario("take and put back", with_messages, (take_one, flush, put_one_back)),
     Scenario("acknowledge the last", with_messages, (ack_nobody, flush)),
     Scenario("delete beside messages", with_messages, (delete, flush, put_again, flush, ack_one), ROTATING),
-    Scenario("lease", at_rest, (lease_a, fenced, release), unsynced=True),
-    Scenario("lease and rotation", at_rest, (lease_a, flush, lease_new, flush, release), ROTATING, unsynced=True),
-    Scenario("delete beside a lease", leased, (delete, flush, put_again, release, flush), unsynced=True),
+    Scenario("lease", at_rest, (lease_a, fenced, release)),
+    Scenario("lease and rotation", at_rest, (lease_a, flush, lease_new, flush, release), ROTATING),
+    Scenario("delete beside a lease", leased, (delete, flush, put_again, release, flush)),
 )
 
 

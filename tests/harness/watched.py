@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import gc
+from typing import Protocol
 
 from sessiondir import SessionStore
 from sessiondir.testing import WatchedFileSystem
+
+
+class Closing(Protocol):
+    """What has an end."""
+
+    def close(self) -> None: ...
 
 
 class QuickFs(WatchedFileSystem):
@@ -23,7 +30,7 @@ def drop_cores(fs: WatchedFileSystem) -> None:
     fs.forget()
 
 
-def close_quietly(store: SessionStore | None) -> None:
+def close_quietly(store: Closing | None) -> None:
     """Close a handle that may be unable to."""
     if store is not None:
         with contextlib.suppress(Exception):
