@@ -125,8 +125,8 @@ class LockFile:
         except FileNotFoundError:
             pass
         _log.warning("%s was removed or replaced; opened anew", self._directory.file_path(layout.LOCK))
-        old, self.fd = self.fd, -1
-        self.open()
+        old = self.fd
+        self.open()  # if that fails the old one stays: a handle without one could tell nobody what is wrong
         self._fs.close(old)
 
     def try_byte(self, position: int, request: bytes) -> bool:

@@ -125,8 +125,10 @@ class KeyLocks:
         Until it is noticed two processes may run their callbacks at once, and one runs again:
         the version check of the commit loses nothing.
         """
+        if self._file.was_removed():
+            return True  # if it cannot be opened anew whoever comes next has to be told, too
         self._looked = now
-        return self._file.was_removed()
+        return False
 
     def release(self, ref: KeyRef, mine: Claim) -> None:
         """Give up a claim, any number of times; who has waited longest in this process gets the session."""
