@@ -106,10 +106,12 @@ class Played:
         drop_cores(fs)
         self.states[-1] = look(root)
         end = read_tree(root)
+        self._open_and_finish(root)  # what that changes the deeds only left for the next writer
+        levelled = read_tree(root)
         self._untouched = {
             name: data for name, data in self.begin.items()
-            if data is not None and end.get(name) == data and not name.endswith(("state.json", "/lock"))
-            and "/journal-" not in name
+            if data is not None and end.get(name) == levelled.get(name) == data
+            and not name.endswith(("state.json", "/lock")) and "/journal-" not in name
         }  # fmt: skip
 
     def calls(self, only: str = "") -> int:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from harness.powerloss import scratch
 from harness.seeds import seeded
+from harness.story import A, running
 
 from crash.matrix import TOTALS, Mishap, Played, all_errors, deaths, some_errors
 from crash.table import RECOVERED, TABLE, Row
@@ -54,7 +55,9 @@ def _each_nth(step: int, mishaps: Callable[[Played], Iterator[Mishap]]) -> Calla
     """Every ``step``-th of the mishaps; neighbouring operations of the table begin with another."""
 
     def some(played: Played) -> Iterator[Mishap]:
-        return itertools.islice(mishaps(played), TABLE.index(played.row) % step, None, step)
+        return itertools.islice(
+            mishaps(played), (TABLE.index(played.row) if played.row in TABLE else 0) % step, None, step
+        )
 
     return some
 
@@ -77,6 +80,16 @@ def test_an_error_at_every_fourth_call(row: Row) -> None:
 def test_death_at_every_call(row: Row) -> None:
     """As the short form, at each call."""
     _try(row, deaths, 10)
+
+
+_READING = Row(
+    "reading what a death left", lambda folder: running(f"{folder}/sessions.d"), (lambda a: a.store[A],)
+)
+
+
+def test_reading_what_was_not_brought_level() -> None:
+    """A file that the journal has deleted, and no reader removes, is not among those that nothing may touch."""
+    _try(_READING, _each_nth(2, _deaths_and_errors), 4)
 
 
 _SOME = ("create", "delete and rotation")
