@@ -326,6 +326,7 @@ def test_using_a_store_takes_nothing_of_the_legacy_format(store_path: str) -> No
     assert [name for name in loaded if "legacy" in name or name.endswith(("json5", "takeover", "members"))] == []
 
 
+@pytest.mark.timeout(600)  # ten seconds of a processor that others may be using
 def test_modules_import_each_other_in_no_circle() -> None:
     """Each module comes up alone in a fresh interpreter, so there is no circle of imports."""
     paths = [f"sessiondir/{name}".removesuffix("/__init__") for name in BELOW_CLI if name != "__init__"]

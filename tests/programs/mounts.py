@@ -13,8 +13,9 @@ import pytest
 
 @contextlib.contextmanager
 def mounted(where: Path, *arguments: str) -> Iterator[Path]:
-    """``mount ARGUMENTS WHERE`` for the length of a block."""
-    where.mkdir()
+    """``mount ARGUMENTS WHERE`` for the length of a block; if nothing is there a directory is made."""
+    if not where.exists():
+        where.mkdir()
     if shutil.which("mount") is None:
         pytest.skip("there is no mount command")
     done = subprocess.run(["mount", *arguments, str(where)], capture_output=True, text=True, check=False)
