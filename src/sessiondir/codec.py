@@ -38,6 +38,7 @@ _MAX_INT_BITS = 14_000
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder()
 _Raw = msgspec.Raw
+_skipper = msgspec.json.Decoder(msgspec.Raw)
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _NESTING = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[\[{]|[\]}]', re.DOTALL)
 _LONE_SURROGATE = re.compile(f"[{chr(0xD800)}-{chr(0xDFFF)}]")
@@ -72,6 +73,15 @@ def decode_in_steps(data: bytes) -> Any:
         return pieces.decode(data, decode)
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return steps.step(decode, data, len(data))  # told, or read more tolerantly, here
+
+
+def is_one_value(data: bytes) -> bool:
+    """Whether the quotes and brackets of ``data`` are those of one JSON value; makes none. O(len), but quick."""
+    try:
+        _skipper.decode(data)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return False
+    return True
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -380,6 +390,15 @@ def decode_fields(data: bytes) -> Fields:
 
     Raises ``DecodeError`` when ``data`` is not one JSON object; O(len(data)).
     """
+    if len(data) <= steps.LARGE_BYTES:
+        try:
+            value = _decoder.decode(data)
+        except (msgspec.MsgspecError, ValueError, RecursionError):
+            value = None  # told, or read more tolerantly, below
+        if type(value) is dict:
+            return {
+                name: _encode_plain(item) if type(item) in _CONTAINERS else item for name, item in value.items()
+            }
     return fields_from_raw(split_object(data))
 
 
@@ -393,7 +412,10 @@ def fields_from_raw(members: Mapping[str, bytes | msgspec.Raw]) -> Fields:
 
 
 def _field(data: bytes) -> Any:
-    value = decode(data)
+    return _stored(decode(data))
+
+
+def _stored(value: Any) -> Any:
     return _encode_plain(value) if type(value) in _CONTAINERS else value
 
 

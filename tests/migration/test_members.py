@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -43,6 +44,30 @@ def test_same_members_as_the_parser_whatever_the_parts() -> None:
         found = split(data, source.choice([1, 2, 3, 5, 100]))
         assert {name: json.loads(raw) for name, raw, _ in found} == value
         assert all(data[at : at + len(raw)] == raw for _, raw, at in found)
+
+
+def test_a_wrong_guess_costs_nothing_but_time() -> None:
+    """Lines may begin anywhere: a bracket under the name that closes something else is not taken for the end."""
+    source = random.Random(SEED)
+
+    def broken(token: re.Match[str]) -> str:
+        return token[0] if token[0][0] == '"' else token[0] + source.choice(["", "\n", "\n  ", "\r\n  "])
+
+    for _ in range(1500):
+        value = {f"{n}": some_value(source) for n in range(source.randint(1, 4))}
+        data = re.sub(r'"(?:[^"\\]|\\.)*"|[\[\]{}:,]', broken, json.dumps(value)).encode()
+        found = split(data, source.choice([5, 50, 1000]))
+        assert {name: json.loads(raw) for name, raw, _ in found} == value
+        assert all(data[at : at + len(raw)] == raw for _, raw, at in found)
+
+
+@pytest.mark.parametrize("indent", [1, 2, "\t"])
+def test_the_margin_tells_where_a_member_ends(monkeypatch: pytest.MonkeyPatch, indent: int | str) -> None:
+    """In a file as programs lay it out no bracket is counted."""
+    monkeypatch.setattr("sessiondir.members._Window._end_of_nested", None)
+    value = {f"k{n}": {"list": [n, {"x": "}\n"}], "empty": {}} for n in range(9)} | {"l": [[1], {}]}
+    data = json.dumps(value, indent=indent).encode()
+    assert {name: json.loads(raw) for name, raw, _ in split(data, 1000)} == value
 
 
 def test_a_name_may_come_twice() -> None:

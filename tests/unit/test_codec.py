@@ -141,3 +141,18 @@ def test_a_copy_shares_nothing_that_can_change() -> None:
     value["l"][1].append(0)  # type: ignore[index]
     value["o"]["x"].append(0)  # type: ignore[call-overload]
     assert json.loads(codec.encode_fields(fields)) == {"l": [1, [2]], "o": {"x": [3]}}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'{"a":1e400,"a":[1]}',
+        b'{"a":"\\ud800","b":[1,{"c":2}]}', b'{"n":123456789012345678901234567890,"l":[1e2]}',
+        b'{"a":1,"l":[ ],"a":{"x" : 1.0}}', b"{}", b' {"t":"\\u00e9","o":{"p":"\\u00e9"}} ',
+    ],
+    ids=ascii,
+)  # fmt: skip
+def test_an_entry_read_at_once_is_the_entry_read_field_by_field(data: bytes) -> None:
+    """A small entry is parsed in one go: values, order and what is tolerated stay the same."""
+    fields = codec.fields_from_raw(codec.split_object(data))
+    assert list(codec.decode_fields(data).items()) == list(fields.items())
