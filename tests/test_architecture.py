@@ -21,7 +21,7 @@ BELOW_CLI = [name for name in MODULES if not name.startswith("cli/") and name !=
 # planned and not there yet have their place already.
 ORDER = [
     # the only system calls; time; every exception
-    "fs", "clock", "errors", "procfs", "mutex", "steps", "compiled",
+    "fs", "clock", "errors", "procfs", "mutex", "steps", "together", "compiled",
     # pure: bytes to values, keys to names
     "pieces", "lazyentry", "codec", "jsjson", "jsnumbers", "terms", "aside", "operations", "model", "document",
     "entrysum", "changes", "layout",

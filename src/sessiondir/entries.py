@@ -197,6 +197,26 @@ class SessionFiles:
                 return below, name
         return None
 
+    def create(self, doc: Document) -> None:
+        """Write the first file of a session in a store that nobody reads yet; its bytes are durable.
+
+        Its name is so after ``sync_names``. On failure no file remains, ``FileExistsError`` if it has
+        one, or another session has its name. May be called by several threads at once.
+        """
+        directory = self._directory
+        dir_fd = directory.subdirectory(layout.ENTRIES)
+        name, *others = self._names(doc.key)
+        try:
+            durable.write_new(directory.fs, dir_fd, name, document_parts(doc), directory.owner)
+        except OSError as exc:
+            if exc.errno != errno.ENAMETOOLONG or not others or not layout.may_be_too_long(name):
+                raise
+            durable.write_new(directory.fs, dir_fd, others[0], document_parts(doc), directory.owner)
+
+    def sync_names(self) -> None:
+        """Make the names of all session files durable."""
+        durable.sync_directory(self._directory.fs, self._directory.subdirectory(layout.ENTRIES))
+
     def write(self, docs: Sequence[Document]) -> None:
         """Bring session files level with ``docs``, durably: all written, synced, then renamed.
 

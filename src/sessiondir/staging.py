@@ -3,6 +3,9 @@
 It is built without any lock that others wait for; whoever builds holds the ``flock`` of the
 staging directory, which dies with its owner, so that a later run knows an abandoned one.
 
+Its first session files are written under their own names, by several threads at once where
+there are many, each synced; then the names are. What changes after that is replaced, file by file.
+
 Memory: one batch of entries (8 MiB of their text) and some 0.1 kB a session.
 """
 
@@ -14,7 +17,7 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 
-from sessiondir import journal
+from sessiondir import journal, layout
 from sessiondir.directory import StoreDirectory
 from sessiondir.document import Document, missing_document
 from sessiondir.entries import SessionFiles, ignores_case
@@ -27,12 +30,16 @@ from sessiondir.model import Limits
 from sessiondir.opening import new_store_id
 from sessiondir.place import Place
 from sessiondir.state import State, write_state
+from sessiondir.together import MANY, Together
 
 Progress = Callable[[int, int], None]
 """Called with the sessions staged so far and their number."""
 
 _BATCH_FILES = 64
 _BATCH_BYTES = 8 << 20
+_MANY_FILES = 32
+"""So many are written by several threads; fewer are not worth starting them."""
+_SMALL_BYTES = 512 << 10
 # What may still be written while the legacy lock is held, which others respect for 30 s only.
 _KEPT_WARNINGS = 200
 """As many are kept in ``state.json``, for those who look later; they are of some 200 bytes."""
@@ -84,6 +91,7 @@ class Staging:
         name = journal.create_journal(directory, header, at_ms)
         self._state = State(1, at_ms, header.store_id, name, "lowercase")
         write_state(directory, self._state)
+        directory.subdirectory(layout.ENTRIES, create=True)
         self._files = SessionFiles(directory, place.clock, limits.entry_bytes, hashed_only=ignores_case(directory))
 
     def _adopt_owner(self) -> None:
@@ -123,23 +131,51 @@ class Staging:
 
         Raises ``LegacyChanged`` when the file is no longer what ``legacy`` says; call again then.
         """
-        changed = self._changed(legacy)[::-1]
-        done = len(legacy.sessions) - sum(key in legacy.sessions for key in changed)
         with LegacyEntries(self._fs, legacy) as entries:
-            while changed:
-                batch: list[Document] = []
-                size = 0
-                while changed and len(batch) < _BATCH_FILES and size < _BATCH_BYTES:
-                    key = changed.pop()
-                    place = legacy.sessions.get(key)
-                    batch.append(entries.document(key) if place else missing_document(key, 1))
-                    size += place.length if place else 0
-                self._write(batch, legacy)
-                done += sum(doc.fields is not None for doc in batch)
-                if progress is not None:
-                    progress(done, len(legacy.sessions))
+            if self._digests:
+                self._replace(legacy, entries, progress)
+            else:
+                self._create(legacy, entries, progress)
+        self._files.sync_names()
         self._verify(legacy)
         write_state(self._directory, replace(self._state, migrated_from=self._origin(legacy)))
+
+    def _create(self, legacy: LegacyFile, entries: LegacyEntries, progress: Progress | None) -> None:
+        keys = self._changed(legacy)
+        given: list[str] = []
+        create = self._files.create
+        try:
+            with Together(create, MANY if len(keys) >= _MANY_FILES else 0, "sessiondir-migrate") as writing:
+                for key in keys:
+                    doc = entries.document(key)
+                    # A large one waits for no thread, so that only one of them is in memory.
+                    (writing.give if legacy.sessions[key].length <= _SMALL_BYTES else create)(doc)
+                    given.append(key)
+                    if progress is not None and len(given) % _BATCH_FILES == 0:
+                        progress(len(given), len(keys))
+        except FileExistsError as exc:
+            raise self._odd("two sessions have one file") from exc
+        finally:
+            # If the file changed meanwhile, what is written already is compared with the new one.
+            self._digests.update((key, legacy.sessions[key].digest) for key in given)
+        if progress is not None and len(given) % _BATCH_FILES:
+            progress(len(keys), len(keys))
+
+    def _replace(self, legacy: LegacyFile, entries: LegacyEntries, progress: Progress | None) -> None:
+        changed = self._changed(legacy)[::-1]
+        done = len(legacy.sessions) - sum(key in legacy.sessions for key in changed)
+        while changed:
+            batch: list[Document] = []
+            size = 0
+            while changed and len(batch) < _BATCH_FILES and size < _BATCH_BYTES:
+                key = changed.pop()
+                place = legacy.sessions.get(key)
+                batch.append(entries.document(key) if place else missing_document(key, 1))
+                size += place.length if place else 0
+            self._write(batch, legacy)
+            done += sum(doc.fields is not None for doc in batch)
+            if progress is not None:
+                progress(done, len(legacy.sessions))
 
     def _write(self, batch: list[Document], legacy: LegacyFile) -> None:
         self._files.write(batch)
@@ -153,9 +189,11 @@ class Staging:
         """Two sessions that ended in one file must stop the migration, not lose one of them."""
         found = sum(1 for _ in self._files.names())
         if found != len(legacy.sessions):
-            reason = f"{len(legacy.sessions)} sessions gave {found} files"
-            text = f"{self._place.legacy_path}: {reason}; nothing was changed, is the file system full or odd?"
-            raise MigrationError(text, path=self._place.legacy_path, reason=reason)
+            raise self._odd(f"{len(legacy.sessions)} sessions gave {found} files")
+
+    def _odd(self, reason: str) -> MigrationError:
+        text = f"{self._place.legacy_path}: {reason}; nothing was changed, is the file system odd?"
+        return MigrationError(text, path=self._place.legacy_path, reason=reason)
 
     def _origin(self, legacy: LegacyFile) -> dict[str, object]:
         warnings = legacy.warnings

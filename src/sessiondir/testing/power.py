@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 from collections.abc import Callable, Iterator
@@ -26,7 +27,7 @@ class PowerLossFileSystem(WatchedFileSystem):
         self.root = SYSTEM_FS.realpath(root)
         self.log: list[Event] = []
         self._start = Disk()
-        self._numbers = 1
+        self._numbers = itertools.count(ROOT + 1)
         self._names: dict[int, dict[str, int]] = {ROOT: {}}
         self._by_fd: dict[int, int] = {}
         for path, data in sorted(read_tree(root).items()):
@@ -68,8 +69,7 @@ class PowerLossFileSystem(WatchedFileSystem):
     # -- recording ------------------------------------------------------------------------
 
     def _new(self) -> int:
-        self._numbers += 1
-        return self._numbers
+        return next(self._numbers)
 
     def _find(self, path: str) -> int:
         number = ROOT
@@ -90,6 +90,8 @@ class PowerLossFileSystem(WatchedFileSystem):
 
     def call(self, name: str, real: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Make the call, and note what it changed."""
+        if name == "close":
+            self._by_fd.pop(args[0], None)  # before, as another thread may be given its number at once
         result = super().call(name, real, args, kwargs)
         note = getattr(self, f"_note_{name}", None)
         if note is not None:
@@ -111,9 +113,6 @@ class PowerLossFileSystem(WatchedFileSystem):
             self.log.append(("create", directory, name, number))
         assert not flags & os.O_TRUNC, "the model knows no O_TRUNC"
         self._by_fd[fd] = number
-
-    def _note_close(self, result: None, fd: int) -> None:
-        self._by_fd.pop(fd, None)
 
     def _note_mkdir(self, result: None, name: str, mode: int = 0o777, *, dir_fd: int | None = None) -> None:
         place = self._place(name, dir_fd)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -33,6 +34,7 @@ class StoppingFileSystem(WatchedFileSystem):
         self.count = 0
         self.dead = False
         self.last = ""
+        self._counting = threading.Lock()
 
     def call(self, name: str, real: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Make the call, or die in its place."""
@@ -42,8 +44,10 @@ class StoppingFileSystem(WatchedFileSystem):
             if kind_of(name, args) == UNLOCKING:
                 return None
             raise Stopped
-        self.count += 1
-        if self.count == self.stop_at:
+        with self._counting:
+            self.count += 1
+            dies = self.count == self.stop_at
+        if dies:
             self.last = name
             if self.torn and name == "pwrite":
                 fd, data, position = args

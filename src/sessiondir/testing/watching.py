@@ -69,11 +69,11 @@ class WatchedFileSystem(FileSystem):
         self.calls.append(name)
         if alters(name, args):
             self.altering.append(name)
+        if name == "close":
+            self.open_fds.discard(args[0])  # before, as another thread may be given its number at once
         result = real(*args, **kwargs)
         if name == "open":
             self.open_fds.add(result)
-        elif name == "close":
-            self.open_fds.discard(args[0])
         return result
 
     def leave(self, *handles: Handle | None) -> None:
