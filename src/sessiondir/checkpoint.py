@@ -119,7 +119,7 @@ class Checkpointer:
                 # The clock only spreads the work among processes; a wrong one costs work, not data.
                 if 0 <= self._clock.now() - stored.updated_at / 1000 < youngest_s:
                     return False
-        self._settle_in_slices()
+        self._settle_in_slices(at_leisure=at_leisure)
         with view.mutex:
             view.catch_up()
             view.settle()
@@ -140,12 +140,15 @@ class Checkpointer:
             self._write_state(certain, self._journal(), end if certain == target else 0)
         return True
 
-    def _settle_in_slices(self) -> None:
+    def _settle_in_slices(self, *, at_leisure: bool) -> None:
         more = True
         while more:
+            begun = self._clock.monotonic()
             with self._view.mutex:
                 more = self._view.settle_some()
-            self._clock.sleep(0)  # or the other threads would wait for all of it
+            # Or the other threads would wait for all of it. A thread that computes keeps the interpreter for
+            # milliseconds after each system call of the others, who may hold a lock that everybody waits for.
+            self._clock.sleep(self._clock.monotonic() - begun if at_leisure else 0)
 
     def _journal(self) -> JournalFile:
         file = self._view.journal

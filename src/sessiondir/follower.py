@@ -36,7 +36,7 @@ Position = tuple[int, int, int]
 
 _JUMPS = 20
 _BACKLOG_BYTES = 8 << 20
-_SLICE_BYTES = 1 << 16
+_SLICE_BYTES = 1 << 14
 
 
 class JournalFollower:
@@ -229,7 +229,7 @@ class JournalFollower:
         self._touched.clear()
 
     def settle_some(self) -> bool:
-        """As ``settle``, for a slice of the backlog that takes about a millisecond; whether more is left."""
+        """As ``settle``, for a slice of the backlog that takes less than a millisecond; whether more is left."""
         start = self.backlog_from
         if start >= self.end or self.journal is None:
             return False
@@ -344,8 +344,9 @@ class JournalFollower:
         keys = [text.decode() for text in journal.keys_in(data)]
         get = self.cache.get
         for key in keys:
-            if get(key) is not None:
-                return False
+            doc = get(key)
+            if doc is not None and doc.latest < version:
+                return False  # it has to be applied
         place = (version, offset, length)
         for key in keys:
             self.pending.setdefault(key, []).append(place)

@@ -10,6 +10,7 @@ from harness.watched import QuickFs
 from support.acting import ActingFs, raising
 
 from sessiondir import Limits, SessionStore, StoreError
+from sessiondir.clock import Clock
 
 SMALL_CACHE_BYTES = 6000
 
@@ -40,6 +41,62 @@ def test_g6_a_session_that_was_dropped_from_the_cache_is_read_whole_again(
             assert reader["k0"] == {"n": 1}
             reader.update("k0", lambda entry: {**entry, "m": entry["n"] + 10})
             assert writer["k0"] == {"n": 1, "m": 11}
+
+
+@pytest.mark.parametrize("behind", [False, True])
+def test_g6_settling_leaves_what_is_at_hand_current(store_path: str, behind: bool) -> None:
+    """Commits that a cached session has already are only noted; those that it lacks are applied."""
+    with open_on(QuickFs(), store_path) as writer, open_on(QuickFs(), store_path) as other:
+        names = _fill(writer)
+        assert other["k0"] == {"n": 0}
+        for number in range(300):
+            writer.patch("k0", {"n": number + 1})
+            writer.patch(names[1 + number % 40], {"n": number + 1})
+        if not behind:
+            assert other["k0"] == {"n": 300}
+        view = other._core.view
+        with view.mutex:
+            view.catch_up()
+            view.settle()
+        assert other["k0"] == {"n": 300}
+        other.patch("k0", {"m": 1})
+        other.flush()
+        with view.mutex:
+            view.forget()
+        assert other["k0"] == writer["k0"] == {"n": 300, "m": 1}
+
+
+class TickingClock(Clock):
+    """A clock on which a quarter of a second passes with every look, and sleeping takes no time."""
+
+    def __init__(self) -> None:
+        self.at = 0.0
+        self.slept: list[float] = []
+
+    def monotonic(self) -> float:  # type: ignore[override]
+        self.at += 0.25
+        return self.at
+
+    def sleep(self, seconds: float) -> None:  # type: ignore[override]
+        self.slept.append(seconds)
+
+
+@pytest.mark.parametrize("at_leisure", [True, False])
+def test_a_checkpoint_that_nobody_waits_for_rests_as_long_as_it_works(store_path: str, at_leisure: bool) -> None:
+    """Between the slices of a long backlog the other threads get the interpreter; a flush does not dawdle."""
+    clock = TickingClock()
+    with (
+        open_on(QuickFs(), store_path) as writer,
+        open_on(QuickFs(), store_path, clock=clock) as other,
+    ):
+        other.put("mine", {"n": 0})
+        for number in range(500):
+            writer.put(f"k{number}", {"text": "x" * 100})
+        assert other["k7"]
+        clock.slept.clear()
+        assert other._core.checkpoint(10, at_leisure=at_leisure)
+        assert (clock.slept.count(0.25) >= 3) is at_leisure
+        assert (0.25 in clock.slept) is at_leisure
 
 
 @pytest.mark.parametrize("first", ['a"b', "a\\b", 'a"b"c', "a\nb"])
