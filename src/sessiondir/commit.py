@@ -14,7 +14,7 @@ torn tail that nobody reads; after it, the commit stands.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from sessiondir import journal, quarantine
 from sessiondir.changes import version_of
@@ -74,9 +74,12 @@ class Committer:
         self._locked: JournalFile | None = None
         """The journal whose lock the holder of the mutex has, or is about to take."""
 
-    def lock(self, mine: object, timeout_s: float, shortest_s: float = SHORTEST_WAIT_S) -> JournalFile:
+    def lock(
+        self, mine: object, timeout_s: float, shortest_s: float = SHORTEST_WAIT_S, keys: Iterable[str] = ()
+    ) -> JournalFile:
         """Take the commit lock on the current journal for the call ``mine``, and catch up.
 
+        ``keys`` are the sessions that the commit is about: while it waits, they are kept up to date.
         Raises ``LockTimeout`` if it stays busy. To be followed by ``unlock(mine)`` whatever
         comes of it. Nobody holds it for more than milliseconds unless stopped, so even a
         caller who does not want to wait for a session waits up to ``shortest_s`` here.
@@ -93,7 +96,7 @@ class Committer:
             try:
                 self._fs.flock(file.fd, _EXCLUSIVE)
             except BlockingIOError:
-                self._wait(file, max(timeout_s, shortest_s))
+                self._wait(file, max(timeout_s, shortest_s), keys)
             with view.mutex:
                 view.catch_up()
                 if view.journal is file and not view.finished:
@@ -107,13 +110,9 @@ class Committer:
                     reason="finished journal without successor",
                 )
 
-    def _wait(self, file: JournalFile, timeout_s: float) -> None:
-        if not take_flock(self._fs, self._clock, file.fd, timeout_s, self._catch_up):
+    def _wait(self, file: JournalFile, timeout_s: float, keys: Iterable[str]) -> None:
+        if not take_flock(self._fs, self._clock, file.fd, timeout_s, lambda: self._view.freshen(keys)):
             raise self.lock_timeout(timeout_s)
-
-    def _catch_up(self) -> None:
-        with self._view.mutex:
-            self._view.catch_up()
 
     def unlock(self, mine: object) -> None:
         """Let go of the commit lock if ``mine`` holds it; any number of times."""
@@ -162,7 +161,7 @@ class Committer:
         mine = object()
         try:
             try:
-                file = self.lock(mine, timeout_s, shortest_s)
+                file = self.lock(mine, timeout_s, shortest_s, expected)
                 if verify is not None:
                     decided = verify()
                     if decided is not None:

@@ -195,7 +195,7 @@ class Core:
 
     def _make_writers(self, lock_file: LockFile) -> None:
         view = self.view
-        self.keys = KeyLocks(lock_file, self.clock, view.freshen)
+        self.keys = KeyLocks(lock_file, self.clock, lambda key: view.freshen((key,)))
         self.committer = Committer(self.fs, self.clock, self.directory, view, self.limits)
         self.sync = SyncGroup(self.fs, self.clock, view, lock_file)
         self.checkpointer = Checkpointer(

@@ -66,11 +66,12 @@ class View(JournalFollower):
         with self.mutex:
             return self._cached(key)
 
-    def freshen(self, key: str) -> None:
-        """Bring a cached document up to date, if this can be done now; for who waits for its session."""
+    def freshen(self, keys: Iterable[str]) -> None:
+        """Bring cached documents up to date, if this can be done now; for who waits for a lock meanwhile."""
         with self.mutex, contextlib.suppress(StoreError):  # whoever asks for the session is told
             self.catch_up()
-            self._cached(key)
+            for key in keys:
+                self._cached(key)
 
     def peek(self, key: str) -> Document:
         """As ``load``, but leaves the cache alone: for reading many sessions once."""

@@ -208,6 +208,28 @@ def test_a_long_wait_ends_with_a_time_out_and_nothing_else(place: Place) -> None
     os.close(two)
 
 
+def test_who_waits_for_a_flock_does_other_work_after_each_sleep_and_not_between(place: Place) -> None:
+    """The quick tries come first and nothing else is done between them; then one piece of work a sleep."""
+    clock = LeapingClock()
+    tries, works, sleeps = [0], [0], [0]
+    fs, leap = RuledFileSystem(), clock.sleep
+    fs.rules.append(lambda name, _args: tries.__setitem__(0, tries[0] + (name == "flock")))
+
+    def sleep(seconds: float) -> None:
+        assert works[0] == sleeps[0]
+        sleeps[0] += 1
+        leap(seconds)
+
+    clock.sleep = sleep  # type: ignore[method-assign]
+    one, two = (os.open(place.path, os.O_RDONLY) for _ in range(2))
+    assert take_flock(fs, clock, one, 0)
+    assert take_flock(fs, clock, two, 0.01, lambda: works.__setitem__(0, works[0] + 1)) is False
+    os.close(one)
+    os.close(two)
+    assert works == sleeps
+    assert tries[0] > sleeps[0] + 10 > 10
+
+
 def test_waits_grow_up_to_a_bound() -> None:
     """A wait begins short, grows, and never exceeds its bound."""
     clock = LeapingClock()
