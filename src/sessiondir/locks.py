@@ -104,16 +104,17 @@ class KeyLocks:
         when free: one system call.
         """
         started = mine.since_s
+        turn_ends = ref.turn_ends
         # setdefault is one step under the interpreter lock: it either takes the session or tells who has it.
         if self._holders.setdefault(ref.key, mine) is not mine:
             self._wait_for_thread(ref, mine, timeout_s)
         try:
-            if started > ref.turn_ends and timeout_s > 0:
+            if started > turn_ends and timeout_s > 0:
                 self._turns.give_way(ref, started)
             if not self._file.try_byte(ref.position, ref.lock) or (
                 started - self._looked >= _LOOK_S and self._was_removed(started)
             ):
-                self._wait_for_process(ref, started, timeout_s)
+                self._wait_for_process(ref, started, timeout_s, had_turn=started < turn_ends + TURN_S)
         except OSError as exc:
             if isinstance(exc, StoreError) or exc.errno is None:
                 raise
@@ -265,6 +266,10 @@ class KeyLocks:
                     return True
             return False
 
+    def had_turn(self, ref: KeyRef) -> bool:
+        """Whether this process had the session to itself until just now. To be asked before ``giving_way``."""
+        return self._clock.monotonic() < ref.turn_ends + TURN_S
+
     def giving_way(self, ref: KeyRef) -> Iterator[float]:
         """How long to pause, in seconds, before ``try_process``, because another process waits for its turn."""
         now = self._clock.monotonic()
@@ -272,12 +277,12 @@ class KeyLocks:
             yield from self._turns.giving_way(ref, now)
 
     @contextlib.contextmanager
-    def awaiting_turn(self, ref: KeyRef) -> Iterator[Callable[[float], float]]:
+    def awaiting_turn(self, ref: KeyRef, *, had_turn: bool) -> Iterator[Callable[[float], float]]:
         """A block that waits for other processes; gives how long to pause after so many seconds of waiting."""
         self._file.reopen_if_unlinked()
         self._turns.mark(ref)
         try:
-            yield self._turns.pause_s
+            yield lambda waited_s: self._turns.pause_s(waited_s, had_turn=had_turn)
             ref.turn_ends = self._clock.monotonic() + TURN_S
         finally:
             self._turns.unmark(ref)
@@ -312,11 +317,13 @@ class KeyLocks:
         name = next((t.name for t in threading.enumerate() if t.ident == owner), str(owner))
         return f"thread of this process ({name})"
 
-    def _wait_for_process(self, ref: KeyRef, started: float, timeout_s: float) -> None:
+    def _wait_for_process(self, ref: KeyRef, started: float, timeout_s: float, *, had_turn: bool) -> None:
         self._file.reopen_if_unlinked()
-        finally_release(lambda: self._take_turns(ref, started, timeout_s), lambda: self._turns.unmark(ref))
+        finally_release(
+            lambda: self._take_turns(ref, started, timeout_s, had_turn), lambda: self._turns.unmark(ref)
+        )
 
-    def _take_turns(self, ref: KeyRef, started: float, timeout_s: float) -> None:
+    def _take_turns(self, ref: KeyRef, started: float, timeout_s: float, had_turn: bool) -> None:
         self._turns.mark(ref)
         while True:
             if self._file.try_byte(ref.position, ref.lock):
@@ -329,7 +336,7 @@ class KeyLocks:
             if waited_s >= timeout_s:
                 raise self.process_timeout(ref, started)
             self._meanwhile(ref.key)
-            self._clock.sleep(self._turns.pause_s(waited_s))
+            self._clock.sleep(self._turns.pause_s(waited_s, had_turn=had_turn))
 
     @staticmethod
     def _timeout(key: str, pid: int | None, holder: str, held_s: float | None, waited_s: float) -> LockTimeout:

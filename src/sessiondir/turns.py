@@ -59,14 +59,15 @@ class Turns:
             self._file.release_byte(position, range_request(position, unlock=True))
 
     @staticmethod
-    def pause_s(waited_s: float) -> float:
+    def pause_s(waited_s: float, *, had_turn: bool = False) -> float:
         """How long to wait before the next look: who has waited longest looks most often, to get the next turn.
 
-        At first a moment, as most callbacks take no longer; after many turns, somebody is at
-        it who does not take turns, and looking often is in vain.
+        At first a moment, as most callbacks take no longer; but who comes from a turn of his own
+        (``had_turn``) leaves the others theirs. After a quarter of a second, which is longer than
+        any number of turns, somebody is at it who does not take turns, and looking often is in vain.
         """
-        if waited_s < 0.0004:
+        if waited_s < 0.0004 and not had_turn:
             return 60e-6
         if waited_s < 0.008:
             return 1e-3
-        return 150e-6 if waited_s < 0.06 else 2e-3
+        return 200e-6 if waited_s < 0.25 else 2e-3

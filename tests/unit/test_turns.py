@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+import pytest
 from support.places import Place
 from support.seams import RuledFileSystem
 
+from sessiondir import LockTimeout
 from sessiondir.clock import Clock
 from sessiondir.layout import WAIT_MARKS_FROM, KeyRef
 from sessiondir.lockfile import LockFile
+from sessiondir.locks import KeyLocks
 from sessiondir.turns import TURN_S, Turns
 
 
@@ -114,5 +119,38 @@ def test_courtesy_never_fails_an_update(place: Place) -> None:
 def test_who_has_waited_longest_looks_most_often() -> None:
     """So the oldest waiter is most likely to get the next turn; who waits for seconds looks rarely."""
     assert Turns.pause_s(0.02) < Turns.pause_s(0.002)
+    assert Turns.pause_s(0.2) < Turns.pause_s(0.002)
     assert Turns.pause_s(0.0) < Turns.pause_s(0.002)
     assert Turns.pause_s(5.0) >= 0.002
+
+
+def test_who_comes_from_a_turn_leaves_the_others_theirs() -> None:
+    """The first look after a turn of one's own is a late one; from then on nothing differs."""
+    assert Turns.pause_s(0.0, had_turn=True) == Turns.pause_s(0.002, had_turn=True) > Turns.pause_s(0.0)
+    assert Turns.pause_s(0.02, had_turn=True) == Turns.pause_s(0.02)
+
+
+def test_the_first_look_of_a_waiter_depends_on_his_last_turn(place: Place) -> None:
+    """What holds of the pauses is what a waiting process does."""
+    clock = StandingClock()
+    ours, theirs = KeyLocks(place.lock_file(), clock), KeyLocks(place.lock_file(), clock)
+    ref, same = KeyRef("a"), KeyRef("a")
+    for wait_s, first_s in ((0.0, 1e-3), (1.0, 60e-6)):
+        with _held(ours, ref, 1):
+            pass
+        with _held(theirs, same):
+            clock.at += wait_s
+            clock.slept.clear()
+            with pytest.raises(LockTimeout), _held(ours, ref, 0.02):
+                pass
+            assert clock.slept[0] == first_s
+
+
+@contextmanager
+def _held(locks: KeyLocks, ref: KeyRef, timeout_s: float = 0.0) -> Iterator[None]:
+    mine = locks.claim()
+    try:
+        locks.acquire(ref, mine, timeout_s)
+        yield
+    finally:
+        locks.release(ref, mine)

@@ -127,6 +127,7 @@ async def _take_among_processes(
     workers: Workers,
     require_open: Callable[[], None],
 ) -> None:
+    had_turn = locks.had_turn(ref)
     if timeout_s > 0:
         for pause_s in locks.giving_way(ref):
             await clock.pause(pause_s)
@@ -134,7 +135,7 @@ async def _take_among_processes(
         return
     started = clock.monotonic()
     # As threads do: a try is one system call, and ties up no worker.
-    with locks.awaiting_turn(ref) as pause_after:
+    with locks.awaiting_turn(ref, had_turn=had_turn) as pause_after:
         while not locks.try_process(ref):
             waited_s = clock.monotonic() - started
             if waited_s >= timeout_s:
