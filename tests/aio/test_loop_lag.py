@@ -1,4 +1,4 @@
-"""W8 and W12: the event loop goes on while large sessions are changed on a slow disk.
+"""W8 and W12: the event loop goes on while large sessions are changed on a slow disk (F31).
 
 The figures are printed and not asserted, because the machine may be busy; what is asserted is who
 syncs and that the loop runs meanwhile. The benchmark part ``lag`` measures them.

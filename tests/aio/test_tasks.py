@@ -1,4 +1,4 @@
-"""Tasks, threads and loops on one store."""
+"""Tasks, threads and loops on one store (F17, F18)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A forked child on an open store."""
+"""A forked child on an open store (F16)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Handles: sharing, closing, and what is left at rest."""
+"""Handles: sharing, closing, and what is left at rest (F8, F17)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Session keys: which are possible, which are the same, and that none meets another."""
+"""Session keys: which are possible, which are the same, and that none meets another (F12)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bounds on sizes, and memory that stays within its budget."""
+"""Bounds on sizes, and memory that stays within its budget (F13)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Waiting for a session that someone else is updating."""
+"""Waiting for a session that someone else is updating (F14)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A read-only handle writes nothing at all."""
+"""A read-only handle writes nothing at all (F8)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Updating a session from inside its own update is an error at once, never a wait."""
+"""Updating a session from inside its own update is an error at once, never a wait (F17)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an entry may hold, and that it comes back exactly."""
+"""What an entry may hold, and that it comes back exactly (F13)."""
 
 from __future__ import annotations
 

@@ -265,8 +265,8 @@ class Played:
         found = look(folder)
         shown = _without_going_on(found)
         first = done if kept is None else kept
-        if self.row.in_parts and done < len(self.row.deeds):
-            self._judge_parts(shown)
+        if self.row.in_parts and (kept is None or done < len(self.row.deeds)):
+            self._judge_parts(shown)  # an error may have cost a part, and the report says so
         elif self.row.in_parts:
             assert shown == self.states[-1], f"it returned, and {shown}\nis not {self.states[-1]}"
         else:

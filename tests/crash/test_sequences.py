@@ -1,4 +1,4 @@
-"""G1, G2: every sequence of up to three operations on two sessions, when the power goes at any moment.
+"""G1, G2: every sequence of up to three operations on two sessions, when the power goes at any moment (F3).
 
 ``OPERATIONS`` is the table: one more row is in every sequence.
 """

@@ -1,4 +1,4 @@
-"""G12: programs that know only layout 1, and this package, on one directory in turn."""
+"""G12: programs that know only layout 1, and this package, on one directory in turn (F23, F24)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""G1, G3, G5, G6: what several processes saw is explained by one order of commits (W5, W9)."""
+"""G1, G3, G5, G6: what several processes saw is explained by one order of commits (W5, W9) (F2)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Leases: granted once, free at the right time, and a fence for changes."""
+"""Leases: granted once, free at the right time, and a fence for changes (F14)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""G8, G10: whatever stands in ``listing.jsonl`` or is said of it, a listing tells what the session files say."""
+"""G8, G10: whatever ``listing.jsonl`` holds, a listing tells what the session files say (F5, F22)."""
 
 from __future__ import annotations
 

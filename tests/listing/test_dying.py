@@ -1,4 +1,4 @@
-"""G1, G2, G8: a writer that dies, fails or loses power anywhere leaves a listing that tells the truth."""
+"""G1, G2, G8: a writer that dies, fails or loses power anywhere leaves a listing that tells the truth (F1, F3)."""
 
 from __future__ import annotations
 

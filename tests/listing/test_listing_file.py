@@ -1,4 +1,4 @@
-"""G5, G6: a listing that is told by ``listing.jsonl`` is the one that the session files would give."""
+"""G5, G6: a listing that is told by ``listing.jsonl`` is the one that the session files would give (F22)."""
 
 from __future__ import annotations
 

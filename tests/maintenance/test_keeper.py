@@ -1,4 +1,4 @@
-"""Maintenance in the background: telling, removing in slices, and leaving everybody else alone."""
+"""Maintenance in the background: telling, removing in slices, and leaving everybody else alone (F11)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Applying and restoring when the process is killed; single calls and power cuts are in tests/crash."""
+"""Applying and restoring when the process is killed; single calls and power cuts are in tests/crash (F1)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Planning and applying on real stores: what goes, what stays, what is told."""
+"""Planning and applying on real stores: what goes, what stays, what is told (F11)."""
 
 from __future__ import annotations
 

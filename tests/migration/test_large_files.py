@@ -1,4 +1,4 @@
-"""Large legacy files: bounded memory, progress, time. Small forms always, full size with ``make stress``."""
+"""Large legacy files: bounded memory, progress. Small forms always, full size with ``make stress`` (F32)."""
 
 from __future__ import annotations
 
@@ -88,18 +88,15 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
 
 @pytest.mark.stress
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize(
-    ("count", "size", "seconds"), [(240, 56_000_000, 1.5), (4_919, 99_000_000, 6.0)], ids=["56 MB", "99 MB"]
-)
-def test_time(tmp_path: Path, count: int, size: int, seconds: float) -> None:
-    """A few seconds each. Processor time is asserted: other work on the machine must not decide."""
+@pytest.mark.parametrize(("count", "size"), [(240, 56_000_000), (4_919, 99_000_000)], ids=["56 MB", "99 MB"])
+def test_files_of_reported_sizes(tmp_path: Path, count: int, size: int) -> None:
+    """Migrated in as little memory; how long it takes is printed."""
     path = tmp_path / "sessions.json"
     make(path, count, size)
     actual = path.stat().st_size
-    outcome, took, worked, memory, _ = measure(MIGRATE, path)
+    outcome, took, worked, memory, told = measure(MIGRATE, path)
     print(f"{actual} bytes, {count} sessions: {took:.2f} s, {worked:.2f} s of processor time, {memory >> 20} MiB")
-    assert outcome == "migrated"
-    assert worked < seconds
+    assert (outcome, told) == ("migrated", [[count, count]])
     assert memory < 30 << 20
 
 

@@ -1,4 +1,4 @@
-"""Migrating, killed at every system call."""
+"""Migrating, killed at every system call (F1, F24)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every situation on disk and its outcome, as the table in ``docs/migration.md`` has them; many at once."""
+"""Every situation on disk and its outcome, as the table in ``docs/migration.md`` has them (F23, F24)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Migrating and rolling back when the power is cut: every image that the disk may hold."""
+"""Migrating and rolling back when the power is cut: every image that the disk may hold (F3)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rolling back, killed at every system call."""
+"""Rolling back, killed at every system call (F1)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Any bytes give a value or the documented error, and nothing else."""
+"""Any bytes give a value or the documented error, and nothing else (F5)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Replay is exact, however often it is done and from whatever mixture of files."""
+"""Replay is exact, however often it is done and from whatever mixture of files (F4, F28)."""
 
 from __future__ import annotations
 

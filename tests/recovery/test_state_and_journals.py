@@ -1,4 +1,4 @@
-"""G8, G12: state files and journals that are damaged, missing or left over (F22, F28)."""
+"""G8, G12: state files and journals that are damaged, missing or left over (F22, F28, F30)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""G1, G3: an append that is interrupted leaves a whole line that others have seen, or nothing."""
+"""G1, G3: an append that is interrupted leaves a whole line that others have seen, or nothing (F18)."""
 
 from __future__ import annotations
 

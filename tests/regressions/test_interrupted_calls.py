@@ -1,4 +1,4 @@
-"""G3, G4, G7: an exception out of a signal handler leaves no lock behind, wherever it comes.
+"""G3, G4, G7: an exception out of a signal handler leaves no lock behind, wherever it comes (F18).
 
 A handler for Ctrl-C or an alarm may raise in the middle of any call. Each test lets one raise
 at the first possible moment of a call, at the second, and so on until the call ends before.

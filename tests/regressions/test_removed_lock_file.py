@@ -1,4 +1,4 @@
-"""G2: somebody removes the lock file, so that two processes checkpoint at once; no commit may be lost.
+"""G2: somebody removes the lock file, so that two processes checkpoint at once; no commit may be lost (F15).
 
 The process whose lock file was removed notices in the next call that takes a lock; until then
 nothing but the order of its own steps protects what the other one does.

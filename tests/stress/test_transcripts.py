@@ -1,4 +1,4 @@
-"""W11, W17: transcripts of a gigabyte and more, and appenders that go on for long."""
+"""W11, W17: transcripts of a gigabyte and more, and appenders that go on for long (F32)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a gateway keeps its state: environment variables, older names, configuration."""
+"""Where a gateway keeps its state: environment variables, older names, configuration (F8)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""G1, G2: full disks, failed syncs, power cuts and killed writers; failing and dying calls are in tests/crash."""
+"""G1, G2: full disks, failed syncs, power cuts and killed writers; the rest is in tests/crash (F3, F6)."""
 
 from __future__ import annotations
 

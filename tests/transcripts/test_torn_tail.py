@@ -1,4 +1,4 @@
-"""G1, G8: what a writer that died has left costs its own records only, cut at every byte."""
+"""G1, G8: what a writer that died has left costs its own records only, cut at every byte (F4)."""
 
 from __future__ import annotations
 

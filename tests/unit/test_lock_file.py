@@ -1,4 +1,4 @@
-"""The lock file itself: proving that locks work here, and refusing what is no lock file."""
+"""The lock file itself: proving that locks work here, and refusing what is no lock file (F25)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Locks: order among threads, time-outs, hand-over, and a lock file that somebody removed."""
+"""Locks: order among threads, time-outs, hand-over, and a lock file that somebody removed (F15, F29)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""G10: whatever somebody plants in or around the store, nothing outside is read or written."""
+"""G10: whatever somebody plants in or around the store, nothing outside is read or written (F8, F9)."""
 
 from __future__ import annotations
 

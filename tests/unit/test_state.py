@@ -1,4 +1,4 @@
-"""The state file: what is read, what is kept, what is refused."""
+"""The state file: what is read, what is kept, what is refused (F24)."""
 
 from __future__ import annotations
 
