@@ -121,7 +121,7 @@ def copies(entry: Entry, rng: random.Random) -> Entry:
     ways: list[Callable[[Entry], Entry]] = [
         copy.deepcopy,
         lambda some: pickle.loads(pickle.dumps(some, rng.randint(0, pickle.HIGHEST_PROTOCOL))),
-        lambda some: msgspec.json.decode(json.dumps(some)),
+        lambda some: json.loads(json.dumps(some)),
         msgspec.to_builtins,
     ]
     return rng.choice(ways)(entry)
