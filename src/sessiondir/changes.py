@@ -13,7 +13,7 @@ from sessiondir import codec
 from sessiondir.document import Document, apply_operation, patch_document, put_document
 from sessiondir.entrysum import entry_sum, is_entry_sum
 from sessiondir.errors import ConflictError, EntryTooLarge, InvalidEntry, InvalidOption
-from sessiondir.lazyentry import LazyEntry, with_members
+from sessiondir.lazyentry import LazyEntry, raw_value, with_members
 from sessiondir.model import UNSET, Entry, Limits
 from sessiondir.operations import Delete, Operation, Patch, Put
 
@@ -115,9 +115,10 @@ def as_stored(entry: Mapping[str, Any], operation: Operation | None) -> Entry:
     ``entry`` itself if it is that already; it is the caller's own.
     """
     written = operation.fields if type(operation) is Put else operation.set if type(operation) is Patch else {}
+    is_dict = type(entry) is LazyEntry or type(entry) is dict
     anew: Entry = {}
     for name, value in written.items():
-        if type(value) is bytes or value is not entry[name]:
+        if type(value) is bytes or value is not (raw_value(entry, name) if is_dict else entry[name]):
             anew[name] = codec.decode_in_steps(value) if type(value) is bytes else value
     if type(entry) is LazyEntry:
         return with_members(entry, anew) if anew else entry

@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 import msgspec
 
 from sessiondir import pieces, steps
-from sessiondir.lazyentry import LazyEntry, raw_items
+from sessiondir.lazyentry import LazyEntry, raw_items, raw_keys, raw_values
 
 Fields = dict[str, Any]
 """Field name to scalar, or to the compact JSON (``bytes``) of an array or object."""
@@ -31,7 +31,6 @@ MAX_SAFE_DEPTH = 200
 """Nesting that is written; every reader this project knows of can follow it."""
 
 MAX_GROWTH = 4
-_PLAIN_INT = 1 << 63
 _MAX_INT_BITS = 14_000
 """Just below what Python parses by default (4,300 digits)."""
 
@@ -215,7 +214,7 @@ def to_value(name: str, value: Any) -> Any:
     kind = type(value)
     if kind in _PLAIN_SCALARS:
         return value
-    if (kind is int and -_PLAIN_INT < value < _PLAIN_INT) or (kind is float and math.isfinite(value)):
+    if (kind is int and is_short(value)) or (kind is float and math.isfinite(value)):
         return value
     data = encode(value, name)
     return data if data[:1] in b"{[" else decode(data)
@@ -283,6 +282,15 @@ def difference(
     ``parsed`` are arrays and objects of ``fields`` as values: the same object in ``entry`` is no change.
     """
     set_: Fields = {}
+    if type(entry) is LazyEntry or type(entry) is dict:
+        names = list(fields)
+        # The usual case, in a fraction of the time that looking up each name takes.
+        if list(raw_keys(entry)) == names:
+            for name, value, stored in zip(names, list(raw_values(entry)), list(fields.values())):  # noqa: B905
+                # Scalars are shared with the copy that the caller was given, so most are told by identity.
+                if value is not stored:
+                    _compare(set_, name, value, stored, parsed)
+            return set_, ()
     added = 0
     for name, value in members(entry):
         try:
@@ -291,20 +299,23 @@ def difference(
             added += 1
             set_.update(to_fields({name: value}))
             continue
-        # Scalars are shared with the copy that the caller was given, so most are told by identity.
-        if value is stored:
-            continue
-        if type(stored) is bytes and (
-            (parsed is not None and name in parsed and parsed[name] is value) or _is_encoded(value, stored)
-        ):
-            continue
-        new = to_value(name, value)
-        if type(new) is type(stored) and (new == stored or (type(new) is bytes and _same_json(new, stored))):
-            continue
-        set_[name] = new
+        if value is not stored:
+            _compare(set_, name, value, stored, parsed)
     if len(entry) - added == len(fields):
         return set_, ()
     return set_, tuple([name for name in fields if name not in entry])
+
+
+def _compare(set_: Fields, name: str, value: Any, stored: Any, parsed: Mapping[str, Any] | None) -> None:
+    """Add ``value`` to ``set_`` if it is not what is ``stored``."""
+    if type(stored) is bytes and (
+        (parsed is not None and name in parsed and parsed[name] is value) or _is_encoded(value, stored)
+    ):
+        return
+    new = to_value(name, value)
+    if type(new) is type(stored) and (new == stored or (type(new) is bytes and _same_json(new, stored))):
+        return
+    set_[name] = new
 
 
 def weight(value: Any) -> int:
@@ -321,7 +332,8 @@ def weight(value: Any) -> int:
 
 def is_short(number: int) -> bool:
     """Whether an integer takes no more room than any other scalar."""
-    return -_PLAIN_INT < number < _PLAIN_INT
+    # Bounds that compiled code compares with as it does with a machine's integer.
+    return -(1 << 60) < number < (1 << 60)
 
 
 def fields_weight(fields: Fields) -> int:

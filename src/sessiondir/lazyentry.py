@@ -13,19 +13,19 @@ Not compiled: compiled, it takes four times as long to make one.
 from __future__ import annotations
 
 import copy
-from collections.abc import ItemsView, Iterator, Mapping, ValuesView
+from collections.abc import Callable, ItemsView, Iterator, Mapping, ValuesView
 from typing import Any, final
 
 from msgspec import to_builtins
 
 _CONTAINERS = frozenset((dict, list))
-_get = dict.__getitem__
 _set = dict.__setitem__
 _find = dict.get
 _fill = dict.update
 _new = dict.__new__
-raw_items = dict.items
-"""Names and values, those that are shared, too."""
+raw_value: Callable[[Any, str], Any] = dict.__getitem__
+raw_keys, raw_values, raw_items = dict.keys, dict.values, dict.items
+"""What any dict holds, what is shared, too: only to be looked at."""
 
 
 @final
@@ -49,7 +49,7 @@ class LazyEntry(dict[str, Any]):
         return dict(*args, **members)
 
     def __getitem__(self, name: str) -> Any:
-        value = _get(self, name)
+        value = raw_value(self, name)
         return self._owned(name, value) if type(value) in _CONTAINERS else value
 
     def get(self, name: str, default: Any = None) -> Any:

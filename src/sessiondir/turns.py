@@ -32,6 +32,12 @@ class Turns:
 
     def give_way(self, ref: KeyRef, now: float) -> None:
         """Begin a new turn; if another process waits for the session, stay away until it has it."""
+        try:
+            if not self._file.is_taken(ref.position + WAIT_MARKS_FROM):
+                ref.turn_ends = now + TURN_S
+                return
+        except OSError:
+            pass  # courtesy must not fail an update
         for pause_s in self.giving_way(ref, now):
             self._clock.sleep(pause_s)
 
