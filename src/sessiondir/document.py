@@ -185,8 +185,8 @@ def patch_document(doc: Document, version: int, set_: codec.Fields, unset: tuple
             weight -= len(name) + codec.weight(fields.pop(name))
             nested = None
     parsed = doc.parsed
-    if parsed and nested is None:
-        parsed = parsed.copy()
+    if parsed is not None and nested is None:
+        parsed = parsed.copy()  # even if empty: a thread may be about to put an old value into it
         for name in (*set_, *unset):
             parsed.pop(name, None)
     return Document(doc.key, version, fields, weight, doc.extra, nested, doc.aside, parsed)

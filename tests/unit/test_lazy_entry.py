@@ -229,6 +229,15 @@ def test_the_parsed_values_stay_from_one_version_to_the_next() -> None:
     assert lazy(doc) == ENTRY
 
 
+def test_what_a_thread_parses_late_stays_with_the_version_it_is_of() -> None:
+    """A thread that is about to keep the first parsed value of a version keeps it for no later version."""
+    doc = document()
+    doc.parsed = {}
+    changed = patch_document(doc, 2, {"list": b"[5]"}, ())
+    assert lazy(doc) == ENTRY
+    assert changed.entry() == lazy(changed) == ENTRY | {"list": [5]}
+
+
 def test_large_values_are_not_kept_parsed() -> None:
     """An array above ``steps.LARGE_BYTES`` is parsed for each entry; what is smaller is shared all the same."""
     large = ["x" * 100] * (steps.LARGE_BYTES // 100)
