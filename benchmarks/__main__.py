@@ -58,10 +58,10 @@ def _parse() -> argparse.Namespace:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--quick", action="store_true", help="one short round and smaller stores, under a minute")
+    parser.add_argument("--quick", action="store_true", help="every part once, briefly, in under a minute")
     parser.add_argument("--large", action="store_true", help="sizes that take long, too")
     parser.add_argument("--rounds", type=int, help="rounds of the interleaved parts (default 2; 1 with --quick)")
-    parser.add_argument("--seconds", type=float, help="length of a window (default 0.6; 0.15 with --quick)")
+    parser.add_argument("--seconds", type=float, help="length of a window (default 0.5; 0.1 with --quick)")
     parser.add_argument("--part", choices=list(WORKLOADS), action="append", help="only this part; may be repeated")
     parser.add_argument("--dir", type=Path, help="where to work (default: the temporary directory)")
     parser.add_argument(
@@ -75,7 +75,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--from", dest="results", type=Path, help="measure nothing; report on the JSON of a run")
     options = parser.parse_args()
     options.rounds = options.rounds or (1 if options.quick else 2)
-    options.seconds = options.seconds or (0.15 if options.quick else 0.6)
+    options.seconds = options.seconds or (0.1 if options.quick else 0.5)
     options.part = [name for name in WORKLOADS if name in (options.part or WORKLOADS)]
     if options.update_docs and not options.results and (options.quick or len(options.part) < len(WORKLOADS)):
         parser.error("--update-docs needs a whole run")
@@ -121,7 +121,8 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
             with bench.excused(f"part {name}"):
                 # JSON knows no integer keys and no tuples: what is rendered is what is kept.
                 results[name] = json.loads(json.dumps(part(name).measure(bench)))
-            results["run"]["parts"][name] = round(time.monotonic() - begun, 1)
+            took_s = results["run"]["parts"][name] = round(time.monotonic() - begun, 1)
+            say(f"{name} took {took_s:.1f} s")
     results["failures"] = bench.failures
     results["machine"]["load_after"] = round(os.getloadavg()[0], 2)
     results["run"]["took_s"] = round(time.monotonic() - started, 1)

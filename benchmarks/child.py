@@ -118,8 +118,10 @@ def import_to_sqlite(path: str) -> dict[str, Any]:
     return {"seconds": took_s, "sessions": len(sessions), "peak": counting.peak_memory()}
 
 
-def trace(store: str, place: str, keys: list[str], durability: str, operation: str, count: int) -> dict[str, Any]:
-    """Some operations of one kind, marked for strace."""
+def trace(
+    store: str, place: str, keys: list[str], durability: str, operations: list[str], count: int
+) -> dict[str, Any]:
+    """``count`` operations of each kind, marked for strace."""
     from benchmarks.stores import open_store
 
     handle = open_store(store, Path(place), durability)  # type: ignore[arg-type]
@@ -131,15 +133,16 @@ def trace(store: str, place: str, keys: list[str], durability: str, operation: s
         "updated_at": handle.updated_at,
         "update": handle.bump,
     }
-    with counting.marked():
-        for number in range(count):
-            step[operation](keys[number % len(keys)])
+    for operation in operations:
+        with counting.marked(operation):
+            for number in range(count):
+                step[operation](keys[number % len(keys)])
     handle.close()
     return {}
 
 
-def traced(**arguments: Any) -> Counter[str]:
-    """The system calls of ``trace`` with these arguments."""
+def traced(**arguments: Any) -> dict[str, Counter[str]]:
+    """The system calls of ``trace`` with these arguments, by operation."""
     order = json.dumps({"function": trace.__name__, "arguments": arguments}, default=str)
     return counting.system_calls("benchmarks.child", [order])
 

@@ -23,6 +23,7 @@ from pathlib import Path
 _ROOT = Path(__file__).resolve().parent.parent
 SYNCS = ("fsync", "fdatasync", "msync", "sync_file_range", "syncfs")
 _BEGIN, _END = "/benchmark-begins", "/benchmark-ends"
+_MARK = re.compile(rf"{_BEGIN}/(\w+)")
 _CALL = re.compile(r"^\d+ +(?:[\d.]+ )?(?:<\.\.\. (\w+) resumed|(\w+)\()")
 
 
@@ -87,18 +88,18 @@ def strace_obstacle() -> str | None:
 
 
 @contextlib.contextmanager
-def marked() -> Iterator[None]:
-    """Marks the calls that ``system_calls`` counts, in the program it runs."""
+def marked(name: str) -> Iterator[None]:
+    """Marks the calls that ``system_calls`` counts under ``name``, in the program it runs."""
     # Names that do not exist: the calls fail, cost next to nothing, and are found again in the trace.
     with contextlib.suppress(OSError):
-        os.stat(_BEGIN)
+        os.stat(f"{_BEGIN}/{name}")
     yield
     with contextlib.suppress(OSError):
         os.stat(_END)
 
 
-def system_calls(module: str, arguments: Sequence[str]) -> Counter[str]:
-    """Run ``python -m module arguments`` under strace; the calls of all its threads while ``marked``."""
+def system_calls(module: str, arguments: Sequence[str]) -> dict[str, Counter[str]]:
+    """Run ``python -m module arguments`` under strace; the calls of all its threads while ``marked``, by mark."""
     with tempfile.TemporaryDirectory() as folder:
         trace = Path(folder) / "trace"
         command = ["strace", "-f", "-q", "-o", str(trace), sys.executable, "-m", module, *arguments]
@@ -108,15 +109,15 @@ def system_calls(module: str, arguments: Sequence[str]) -> Counter[str]:
         return parse_trace(trace.read_text(encoding="utf-8", errors="replace"))
 
 
-def parse_trace(text: str) -> Counter[str]:
-    """The calls between the marks of a trace; each counted once, when it begins."""
-    calls: Counter[str] = Counter()
-    counting = False
+def parse_trace(text: str) -> dict[str, Counter[str]]:
+    """The calls between the marks of a trace, by mark; each counted once, when it begins."""
+    calls: dict[str, Counter[str]] = {}
+    counting: Counter[str] | None = None
     for line in text.splitlines():
-        if _BEGIN in line:
-            counting = True
+        if mark := _MARK.search(line):
+            counting = calls.setdefault(mark[1], Counter())
         elif _END in line:
-            break
-        elif counting and (found := _CALL.match(line)) and found[2]:
-            calls[found[2]] += 1
+            counting = None
+        elif counting is not None and (found := _CALL.match(line)) and found[2]:
+            counting[found[2]] += 1
     return calls

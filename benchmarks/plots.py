@@ -97,6 +97,8 @@ def _line(axes: Any, name: str, xs: list[float], ys: list[float]) -> None:
         marker=_MARKS[name],
         markersize=6 if ours else 4.5,
         linewidth=2.6 if ours else 1.5,
+        # It lies on the line of "file + filelock" for long stretches.
+        linestyle="--" if name == "directory" else "-",
         zorder=3 if ours else 2,
     )
 

@@ -22,6 +22,7 @@ def render(results: dict[str, Any]) -> str:
         "\n".join(f"  {name:<14} {value}" for name, value in facts.items()),
         f"{run['rounds']} rounds of {run['seconds']:g} s a cell; {run['took_s']:.0f} s in all"
         + ("; QUICK: far too short for figures" if run["quick"] else ""),
+        _times(run),
         _loud(results),
         _heading("Aims") + aims_table(results),
     ]
@@ -31,6 +32,12 @@ def render(results: dict[str, Any]) -> str:
             blocks.append(_heading(module.TITLE) + module.render(results[name]))
     blocks.append(_heading("How each store is set up") + _setups())
     return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+def _times(run: dict[str, Any]) -> str:
+    """How long each part took, so that one sees what to leave out."""
+    words = ", ".join(f"{name} {took_s:.1f}" for name, took_s in run["parts"].items())
+    return textwrap.fill(f"Seconds a part: {words}", 115, subsequent_indent="  ")
 
 
 def _heading(title: str) -> str:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from benchmarks import counting
 from benchmarks.stores import open_store
@@ -52,10 +51,9 @@ def hammer(
     seconds: float,
     operation: Operation = "update",
     pace_s: float = 0.0,
-    delay_s: float = 0.0,
     most: int | None = None,
 ) -> Outcome:
-    """Operations on ``keys`` in turn, from the common start plus ``delay_s`` on.
+    """Operations on ``keys`` in turn, from the common start on.
 
     ``seconds`` long, or ``most`` operations if that is reached earlier; ``pace_s`` is a pause
     after each.
@@ -66,8 +64,7 @@ def hammer(
     step = _step(handle, operation, keys)
     before = counting.written()
     begun = gate.start()
-    time.sleep(delay_s)
-    outcome = _loop(step, keys, begun + delay_s + seconds, pace_s, most)
+    outcome = _loop(step, keys, begun + seconds, pace_s, most)
     gate.finished()
     outcome.acknowledged = len(keys) + (outcome.acknowledged if operation != "get" else 0)
     close(handle, outcome)
@@ -81,45 +78,6 @@ def close(handle: Store, outcome: Outcome) -> None:
     before = time.monotonic()
     handle.close()
     outcome.close_s = time.monotonic() - before
-
-
-def hammer_beside_holder(
-    gate: Gate, *, store: str, place: Path, durability: Durability, hold_key: str, hold_s: float, **more: Any
-) -> Outcome:
-    """As ``hammer``, while another thread of this process sits in a callback on ``hold_key``."""
-    holder = _Holder(gate, open_store(store, place, durability), hold_key, hold_s)
-    outcome = hammer(holder, store=store, place=place, durability=durability, **more)
-    holder.handle.close()
-    outcome.acknowledged += 1
-    return outcome
-
-
-class _Holder:
-    """A gate behind which one session is held, from the common start on."""
-
-    def __init__(self, gate: Gate, handle: Store, key: str, seconds: float) -> None:
-        self.handle = handle
-        self._gate = gate
-        self._seconds = seconds
-        self._entered = threading.Event()
-        self._thread = threading.Thread(target=handle.modify, args=(key, self._sit), name="holder", daemon=True)
-
-    def _sit(self, entry: Entry) -> Entry:
-        self._entered.set()
-        time.sleep(self._seconds)
-        entry["counter"] += 1
-        return entry
-
-    def start(self) -> float:
-        moment = self._gate.start()
-        self._thread.start()
-        if not self._entered.wait(10):
-            raise RuntimeError("the holder never got its session")
-        return moment
-
-    def finished(self) -> None:
-        self._thread.join()
-        self._gate.finished()
 
 
 def _step(handle: Store, operation: Operation, keys: Sequence[str]) -> Callable[[str], object]:

@@ -20,13 +20,13 @@ _NOTE = (
 
 def measure(bench: Bench) -> list[dict[str, Any]]:
     """Resident memory along the way. 1,000,000 keys with ``large``."""
-    keys = 2_000 if bench.quick else 1_000_000 if bench.large else 60_000
+    keys = 400 if bench.quick else 1_000_000 if bench.large else 60_000
     rows = []
     for name in bench.stores("sessiondir", "sqlite", "lmdb", "diskcache", "files"):
         bench.say(f"churn of {keys:,} keys: {title(name)}")
         with bench.excused(f"{title(name)}: churn"), bench.directory() as here:
             # A store that creates and removes files gets fewer keys for the same time.
-            seconds = 600.0 if bench.large else 5.0 if name == OURS else 2.0
+            seconds = 600.0 if bench.large else 4.0 if name == OURS else 1.5
             found = child.run(child.churn, store=name, place=here, keys=keys, seconds=seconds, alive=_ALIVE)
             rows.append({"store": name} | found)
     return rows

@@ -14,23 +14,25 @@ from benchmarks.text import microseconds, table
 
 TITLE = "The command, started anew each time"
 _TIMES = 9
+_QUICK_TIMES = 3
 
 
 def measure(bench: Bench) -> dict[str, float]:
     """Median microseconds of a start."""
     bench.say("starting the command")
     installed = Path(sys.executable).with_name("sessiondir")
+    times = _QUICK_TIMES if bench.quick else _TIMES
     command = [str(installed)] if installed.exists() else [sys.executable, "-m", "sessiondir"]
     return {
-        "sessiondir --help": _median_us([*command, "--help"]),
-        "python -c 'import sessiondir'": _median_us([sys.executable, "-c", "import sessiondir"]),
-        "python -c ''": _median_us([sys.executable, "-c", ""]),
+        "sessiondir --help": _median_us([*command, "--help"], times),
+        "python -c 'import sessiondir'": _median_us([sys.executable, "-c", "import sessiondir"], times),
+        "python -c ''": _median_us([sys.executable, "-c", ""], times),
     }
 
 
-def _median_us(command: list[str]) -> float:
+def _median_us(command: list[str], count: int) -> float:
     times = []
-    for _ in range(_TIMES):
+    for _ in range(count):
         begun = time.perf_counter_ns()
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         times.append((time.perf_counter_ns() - begun) / 1000)

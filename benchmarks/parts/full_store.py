@@ -20,7 +20,7 @@ def measure(bench: Bench) -> dict[str, Any]:
     bare = child.run(child.bare)["peak"]
     rows = []
     for preset in (OC4919,) if bench.quick else (OC240, OC4919):
-        count = 500 if bench.quick else preset.count
+        count = 100 if bench.quick else preset.count
         entries = make_store(preset, count)
         row: dict[str, Any] = {
             "preset": preset.name,
@@ -40,7 +40,7 @@ def _measure(bench: Bench, name: str, entries: dict[str, Any]) -> dict[str, Any]
     with bench.directory() as here:
         fill(name, here, entries)
         key = session_key(len(entries) // 2)
-        found = child.run(child.update_one, store=name, place=here, key=key, seconds=0.3 if bench.quick else 0.6)
+        found = child.run(child.update_one, store=name, place=here, key=key, seconds=0.1 if bench.quick else 0.4)
     times = found["times_ns"]
     return {
         "import_us": found["import_us"],

@@ -1,4 +1,4 @@
-"""W16: taking over a legacy file of 56 MB and of 99 MB."""
+"""W16: taking over a legacy file of 56 MB and of 99 MB, with ``large`` of 154 and 400 MB."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ from benchmarks.parts.base import Bench, fill
 from benchmarks.text import size, table
 
 TITLE = "Import of a legacy file, durable when it returns"
+_SESSIONS_OF_154_MB, _SESSIONS_OF_400_MB = 660, 1_717
 
 
 def measure(bench: Bench) -> list[dict[str, Any]]:
     """Migration, and the same sessions put into SQLite; the best of the rounds, each in a fresh process."""
     rows = []
-    for preset in (OC240, OC4919):
-        count = preset.count // 10 if bench.quick else preset.count
+    files = [(preset, preset.count // 20 if bench.quick else preset.count) for preset in (OC240, OC4919)]
+    if bench.large:
+        files += [(OC240, _SESSIONS_OF_154_MB), (OC240, _SESSIONS_OF_400_MB)]
+    for preset, count in files:
         entries = make_store(preset, count)
         row: dict[str, Any] = {"preset": preset.name, "sessions": count}
         for number in range(1 if bench.quick else 2):

@@ -28,7 +28,7 @@ _KEYS = [session_key(number) for number in range(_SESSIONS)]
 def measure(bench: Bench) -> list[dict[str, Any]]:
     """Writer latencies alone and in the storm, reads a second, and torn reads, for each store."""
     rows = []
-    seconds = 0.2 if bench.quick else 1.5
+    seconds = 0.1 if bench.quick else 1.0
     entries = {key: _marked(make_entry(SLIM, seed), 0) for seed, key in enumerate(_KEYS)}
     for name in bench.stores():
         bench.say(f"reader storm: {title(name)}")

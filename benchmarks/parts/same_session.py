@@ -21,7 +21,7 @@ _AT_ONCE = 25
 def measure(bench: Bench) -> list[dict[str, Any]]:
     """2, 4 and 8 processes with 1,000 increments each, and 25 with one; fewer for stores whose waiters sleep."""
     rows = []
-    for writers, most in ((2, 100),) if bench.quick else ((2, 1_000), (4, 1_000), (8, 1_000), (_AT_ONCE, 1)):
+    for writers, most in ((2, 50),) if bench.quick else ((2, 1_000), (4, 1_000), (8, 1_000), (_AT_ONCE, 1)):
         for name in bench.stores():
             if name in ONE_LOCK and writers == _AT_ONCE:
                 continue  # of so many, waiters begin to give up

@@ -29,13 +29,13 @@ _SLOW = ("files", "directory", "legacy")
 
 def measure(bench: Bench) -> dict[str, Any]:
     """For each store the figures at each size; sizes take turns within a store."""
-    sizes = (100, 1_000) if bench.quick else (240, 10_000, 100_000)
+    sizes = (100, 300) if bench.quick else (240, 10_000, 100_000)
     found = {}
     for name in bench.stores():
         mine = [n for n in sizes if n <= _MOST_FILES or name not in _SLOW]
         bench.say(f"stores of {', '.join(f'{n:,}' for n in mine)} sessions: {title(name)}")
         with bench.excused(f"{title(name)}: sizes"):
-            found[name] = _measure_store(bench, name, mine, 0.2 if bench.quick else _LONGEST_S)
+            found[name] = _measure_store(bench, name, mine, 0.1 if bench.quick else _LONGEST_S)
     return {"sizes": sizes, "stores": found}
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 from benchmarks import child, counting
@@ -11,11 +10,12 @@ from benchmarks.entries import SLIM, make_store
 from benchmarks.parts.base import ONE_LOCK, Bench, fill
 from benchmarks.seam import ours_through_the_seam
 from benchmarks.stores import OURS, title
+from benchmarks.stores.base import Durability
 from benchmarks.text import table
 
 TITLE = "System calls of one operation on a 1 KB entry, by one process, checkpoints included"
 _OPERATIONS = 400
-_CASES = (("get", "process"), ("updated_at", "process"), ("update", "process"), ("update", "power"))
+_CASES: dict[Durability, tuple[str, ...]] = {"process": ("get", "updated_at", "update"), "power": ("update",)}
 LEAST = {
     ("get", "process"): ("1", "look whether anything has changed"),
     ("updated_at", "process"): ("1", "look whether anything has changed"),
@@ -28,28 +28,39 @@ def measure(bench: Bench) -> list[dict[str, Any]]:
     """Calls an operation for each case and store; through the seam where strace is not there."""
     reason = counting.strace_obstacle()
     rows = []
-    for operation, durability in _CASES[3:] if bench.quick else _CASES:
-        row: dict[str, Any] = {"operation": operation, "durability": durability, "stores": {}}
+    for durability, operations in _CASES.items():
+        if bench.quick and durability == "process":
+            continue
+        new: dict[str, dict[str, Any]] = {operation: {} for operation in operations}
         for name in bench.stores():
-            bench.say(f"system calls: {operation}, {durability}: {title(name)}")
+            bench.say(f"system calls, {durability}: {title(name)}")
             with bench.excused(f"{title(name)}: system calls"), bench.directory() as here:
                 entries = make_store(SLIM, 20)
                 fill(name, here, entries)
+                count = 20 if name in ONE_LOCK or bench.quick else _OPERATIONS
                 if reason is None:
-                    row["stores"][name] = _traced(name, here, list(entries), operation, durability)
+                    found = child.traced(
+                        store=name,
+                        place=here,
+                        keys=list(entries),
+                        durability=durability,
+                        operations=list(operations),
+                        count=count,
+                    )
                 elif name == OURS:
-                    calls = ours_through_the_seam(here, list(entries), operation, durability, _OPERATIONS)
-                    row["stores"][name] = _per_operation(calls, _OPERATIONS)
-        rows.append(row | {"not_counted": reason})
+                    found = {
+                        operation: ours_through_the_seam(here, list(entries), operation, durability, count)
+                        for operation in operations
+                    }
+                else:
+                    continue
+                for operation in operations:
+                    new[operation][name] = _per_operation(found[operation], count)
+        rows += [
+            {"operation": operation, "durability": durability, "stores": stores, "not_counted": reason}
+            for operation, stores in new.items()
+        ]
     return rows
-
-
-def _traced(name: str, here: Path, keys: list[str], operation: str, durability: str) -> dict[str, Any]:
-    count = 20 if name in ONE_LOCK else _OPERATIONS
-    calls = child.traced(
-        store=name, place=here, keys=keys, durability=durability, operation=operation, count=count
-    )
-    return _per_operation(calls, count)
 
 
 def _per_operation(calls: Counter[str], count: int) -> dict[str, Any]:

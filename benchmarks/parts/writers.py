@@ -24,7 +24,7 @@ SLOW_SYNC_MS = 20
 
 def measure(bench: Bench) -> dict[str, Any]:
     """One round of each number of writers; then the slow disk."""
-    counts = (1, 4) if bench.quick else (1, 2, 4, 8, 16)
+    counts = (2,) if bench.quick else (1, 2, 4, 8, 16, *((32, 64) if bench.large else ()))
     once = replace(bench, rounds=1, seconds=min(bench.seconds, 0.5), failures=bench.failures)
     names = bench.stores("sessiondir", "sqlite", "lmdb", "files")
     levels: tuple[Durability, ...] = ("process", "power")

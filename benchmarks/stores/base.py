@@ -94,6 +94,11 @@ class Store(ABC):
         newest = sorted((pair for pair in times if before is None or pair[0] < before), reverse=True)
         return [(key, at) for at, key in newest[:limit]]
 
+    def page_of(self, prefix: str, limit: int) -> list[tuple[str, int]]:
+        """As the first ``page``, of the keys that begin with ``prefix``."""
+        times = ((entry["updatedAt"], key) for key, entry in self.items() if key.startswith(prefix))
+        return [(key, at) for at, key in sorted(times, reverse=True)[:limit]]
+
     def deliver(self, key: str, message: Entry) -> None:
         """Hand a message to a session without losing another one's."""
 

@@ -96,6 +96,10 @@ class Ours(Store):
         self._cursor = page.next_cursor
         return [(item.key, item.updated_at) for item in page.items]  # type: ignore[misc]
 
+    def page_of(self, prefix: str, limit: int) -> list[tuple[str, int]]:
+        page = self.store.list(prefix=prefix, limit=limit)
+        return [(item.key, item.updated_at) for item in page.items]  # type: ignore[misc]
+
     def deliver(self, key: str, message: Entry) -> None:
         self.store.post(key, message)
 

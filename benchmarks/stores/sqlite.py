@@ -91,6 +91,15 @@ class Sqlite(Store):
         )
         return rows.fetchall()
 
+    def page_of(self, prefix: str, limit: int) -> list[tuple[str, int]]:
+        # A range of keys, which the primary key's index answers; LIKE would go through the table.
+        rows = self._db.execute(
+            "SELECT key, updated_at FROM sessions WHERE key >= ? AND key < ?"
+            " ORDER BY updated_at DESC, key LIMIT ?",
+            (prefix, prefix + "\U0010ffff", limit),
+        )
+        return rows.fetchall()
+
     def fill(self, entries: Mapping[str, Entry]) -> None:
         run = self._db.execute
         run("BEGIN IMMEDIATE")

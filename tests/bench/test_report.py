@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from benchmarks import aims, counting, documents, report, stats, text
-from benchmarks.parts import WORKLOADS, part
+from benchmarks.parts import WORKLOADS, holder, part
 from benchmarks.stats import CURVE
 
 ROOT = Path(__file__).parents[2]
@@ -60,15 +60,20 @@ def test_a_trace_is_counted_between_its_marks() -> None:
     """Calls of all threads count once, also those that another thread interrupts."""
     trace = """\
 100 openat(AT_FDCWD, "/x", O_RDONLY) = 3
-100 newfstatat(AT_FDCWD, "/benchmark-begins", 0x7ff, 0) = -1 ENOENT (No such file or directory)
+100 newfstatat(AT_FDCWD, "/benchmark-begins/update", 0x7ff, 0) = -1 ENOENT (No such file or directory)
 100 pwrite64(3, "a", 1, 0) = 1
 101 fdatasync(3 <unfinished ...>
 100 fcntl(4, F_OFD_SETLK, {...}) = 0
 101 <... fdatasync resumed>) = 0
 100 newfstatat(AT_FDCWD, "/benchmark-ends", 0x7ff, 0) = -1 ENOENT (No such file or directory)
 100 close(3) = 0
+100 newfstatat(AT_FDCWD, "/benchmark-begins/get", 0x7ff, 0) = -1 ENOENT (No such file or directory)
+100 pread64(3, "a", 1, 0) = 1
 """
-    assert counting.parse_trace(trace) == {"pwrite64": 1, "fdatasync": 1, "fcntl": 1}
+    assert counting.parse_trace(trace) == {
+        "update": {"pwrite64": 1, "fdatasync": 1, "fcntl": 1},
+        "get": {"pread64": 1},
+    }
 
 
 def _cell(durability: str, preset: str, writers: int, ours: float, theirs: float, **more: Any) -> dict[str, Any]:
@@ -129,16 +134,49 @@ def test_aims_of_many_processes_stand_beside_a_loop_without_a_store() -> None:
     assert worst.measured.endswith("; a loop without a store 40.0 ms")
 
 
-def test_a_short_hold_does_not_meet_the_aim() -> None:
-    """The aim says 30 seconds; a run with less does not count as met."""
-    figures = {"same process": {"p99_us": 100.0}, "other process": {"p99_us": 100.0}}
-    rows = [
-        {"store": "sessiondir", "held": held, "seconds": 30.0 if held else 2.0, "from": figures}
-        for held in (False, True)
-    ]
-    assert _verdict({"holder": rows}, "update with another session held").word == "met"
-    rows[1]["seconds"] = 3.0
-    assert _verdict({"holder": rows}, "update with another session held").word == "MISSED"
+def _held_rows(idle: list[float], held: list[float], seconds: float = 30.0) -> list[dict[str, object]]:
+    def row(store: str, is_held: bool, each: list[float]) -> dict[str, object]:
+        figures = {"p99_us": sorted(each)[len(each) // 2], "max_us": 10 * max(each), "windows_p99_us": each}
+        where = {"same process": figures, "other process": figures}
+        return {"store": store, "held": is_held, "seconds": seconds if is_held else 1.0, "from": where}
+
+    return [row(store, *both) for store in ("sessiondir", "sqlite") for both in ((False, idle), (True, held))]
+
+
+@pytest.mark.parametrize(
+    ("held", "seconds", "word"),
+    [
+        ([110.0, 90.0, 300.0], 30.0, "met"),
+        ([130.0, 125.0, 90.0], 30.0, "MISSED"),
+        ([100.0, 100.0, 100.0], 3.0, "MISSED"),
+    ],
+    ids=["as idle ones differ", "slower", "held too short"],
+)
+def test_a_hold_is_compared_with_what_idle_windows_differ(held: list[float], seconds: float, word: str) -> None:
+    """The middle held window must be no worse than the worst idle one, and the hold of 30 seconds."""
+    rows = _held_rows([100.0, 80.0, 120.0], held, seconds)
+    verdict = _verdict({"holder": rows}, "update with another session held")
+    assert verdict.word == word
+    assert "SQLite" in verdict.measured
+    assert "single windows to 120 us" in verdict.measured
+
+
+def test_older_results_have_no_windows() -> None:
+    """One P99 before and one after say nothing: not measured."""
+    rows = _held_rows([100.0], [100.0])
+    for row in rows:
+        for figures in row["from"].values():  # type: ignore[attr-defined]
+            figures.pop("windows_p99_us", None)
+    assert _verdict({"holder": rows}, "update with another session held").word == "not measured"
+
+
+def test_windows_cover_what_was_planned() -> None:
+    """A long hold has a window a second; the last one ends with the plan."""
+    plan = holder.periods("sessiondir", quick=False)
+    windows = holder._windows(plan)
+    assert sum(held for held, _ in windows) == 36
+    assert windows[-1][1] == pytest.approx(sum(period.seconds for period in plan))
+    assert holder._windows(holder.periods("lmdb", quick=True)) == [(False, 0.15), (True, 0.3)]
 
 
 def test_every_part_has_a_module_with_its_words() -> None:

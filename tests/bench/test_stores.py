@@ -85,8 +85,11 @@ def test_pages(name: str, tmp_path: Path) -> None:
         while len(pages) < 3:
             pages.append(store.page(5, before))
             before = pages[-1][-1][1]
+        first = next(iter(entries))[:-1]  # ten sessions differ in their last digit
+        of_prefix = store.page_of(first, 4)
     expected = sorted(((key, entry["updatedAt"]) for key, entry in entries.items()), key=lambda one: -one[1])
     assert [one for page in pages for one in page] == expected
+    assert of_prefix == [one for one in expected if one[0].startswith(first)][:4]
 
 
 @pytest.mark.parametrize("name", NAMES)
