@@ -14,6 +14,8 @@ import subprocess
 import sys
 import tempfile
 
+from support.seed import SEED
+
 from fuzz.corpus import ROOT
 from fuzz.targets import TARGETS
 
@@ -26,6 +28,7 @@ def main() -> int:
     """Run the targets one after the other; the number of those that failed, at most 1."""
     seconds = float(sys.argv[1])
     wanted = sys.argv[2:] or list(TARGETS)
+    print(f"SESSIONDIR_SEED={SEED}", flush=True)
     failed = []
     total = 0
     for name in wanted:
@@ -44,6 +47,7 @@ def _run(name: str, seconds: float) -> tuple[int, str]:
     with tempfile.TemporaryDirectory() as found:
         command = [sys.executable, "-m", "fuzz.guided", name]
         options = [f"-max_total_time={int(seconds)}", f"-max_len={_LARGEST}", "-timeout=20", "-rss_limit_mb=2048"]
+        options.append(f"-seed={SEED % (1 << 31) or 1}")  # libFuzzer takes 0 for "choose one"
         done = subprocess.run(
             [*command, *options, found, str(ROOT / name)], capture_output=True, text=True, check=False
         )

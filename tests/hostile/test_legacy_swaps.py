@@ -177,13 +177,14 @@ def test_swaps_before_a_call(tmp_path: Path, elsewhere: Elsewhere, act: str, kin
     (tmp_path / "0").mkdir()
     fs = SwappingFs()
     ACTS[act][1](ACTS[act][0](tmp_path / "0"), fs)
-    met = 0
+    met = number = 0
     for number in range(1, 301):  # thirty, or until one of them met something to swap
         part = rng.choice(list(PARTS))
         nth, length = rng.randint(1, fs.count), rng.choice([1, 2, 5, 1 << 30])
         met += _swapped_once(tmp_path / str(number), elsewhere, act, part, kind, nth, length) > 0
         if met and number >= 30:
             break
+    print(f"{act}, {kind}: {number} runs, {met} met something to swap")
     assert met > 0
 
 
@@ -264,4 +265,5 @@ def test_a_racing_process(tmp_path: Path, elsewhere: Elsewhere) -> None:
     assert racer.returncode == 0
     assert int(said) > 0
     assert runs > 0
+    print(f"{int(said)} swaps in {runs} runs")
     elsewhere.judge(folder, "link", f"{int(said)} swaps in {runs} runs")

@@ -67,6 +67,7 @@ def test_counting_for_long(store_path: str) -> None:
         ]
         workers[0].wait(stress_seconds(60))
         done = [worker.finish()[-1]["done"] for worker in workers]
+    print(f"{sum(done):,} transactions of {len(done)} processes counted")
     with open_on(QuickFs(), store_path, read_only=True) as store:
         assert [store[f"own {number}"]["n"] for number in range(8)] == done
         assert sum(store[f"left {number}"]["n"] for number in range(3)) == sum(done)
