@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import pytest
 from sessiondir import (
     ConflictError,
     CorruptFile,
+    DurabilityUnknown,
     InvalidOption,
     LeaseHeld,
     SessionNotFound,
@@ -20,6 +22,7 @@ from sessiondir import (
     StoreNotFound,
 )
 from sessiondir.maintenance import apply, empty_trash, list_trash, plan, restore
+from sessiondir.testing import CLOSING, UNLOCKING, FailingFileSystem
 
 from .stores import DAY, NOW, Today, enforce, entry, fill, names, open_store, trashed, write_transcript
 
@@ -52,6 +55,34 @@ def test_a_session_comes_back_as_it_was(store: SessionStore) -> None:
     assert os.listdir(f"{store.path}/trash") == []
     with pytest.raises(SessionNotFound, match="trash"):
         restore(store, KEY)
+
+
+def test_a_failed_sync_is_told_although_more_fails_after_it(store_path: str) -> None:
+    """G2, G9: nothing that goes wrong afterwards hides it; what lived is kept in the trash, or lives."""
+    fs = FailingFileSystem()
+    with open_store(store_path, fs=fs, durability="power") as store:
+        store.put(KEY, STRANGE)
+        apply(store, plan(store, enforce()))
+        store.put(KEY, {"n": "alive"})
+        synced: list[str] = []
+
+        def from_the_sync_on(kind: str, args: tuple[Any, ...]) -> bool:
+            if kind == "fdatasync":
+                synced.append(kind)
+            return bool(synced) and kind not in (CLOSING, UNLOCKING)
+
+        fs.arm(1, errno.EIO, forever=True, kinds=from_the_sync_on)
+        with pytest.raises(DurabilityUnknown):
+            restore(store, KEY, overwrite=True)
+        fs.disarm()
+        with pytest.raises(DurabilityUnknown):
+            store.put("more", {})
+    with open_store(store_path) as store:
+        assert store[KEY] == STRANGE
+        (replaced,) = [item for item in list_trash(store).items if item.note.rule == "replaced"]
+        assert replaced.key == KEY
+        restore(store, replaced.name, overwrite=True)
+        assert store[KEY] == {"n": "alive"}
 
 
 def test_a_live_session_is_never_overwritten_unless_told(store: SessionStore) -> None:

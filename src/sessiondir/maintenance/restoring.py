@@ -182,9 +182,11 @@ def _put(
     try:
         store.put(item.key, entry, if_version=live.version)
     except StoreError:
-        now = document_of(store, item.key)
-        if now is not None and now.version == live.version:
-            trash.remove(directory, [kept])
+        # What goes wrong here must not hide that error, perhaps a failed sync; then both stay.
+        with contextlib.suppress(StoreError, OSError):
+            now = document_of(store, item.key)
+            if now is not None and now.version == live.version:
+                trash.remove(directory, [kept])
         raise
     return kept
 
