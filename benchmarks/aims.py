@@ -133,7 +133,7 @@ def _held(results: Results) -> tuple[str, bool]:
 
 
 def _held_others(results: Results) -> str:
-    """The longest waits of the stores in the other aims while one session was held, a second there."""
+    """The longest waits of the stores in the other aims; a session is held for less than a second there."""
     rows = (row for row in results["holder"] if row["held"] and row["store"] in ("sqlite", "lmdb"))
     worst = {title(row["store"]): max(one["max_us"] for one in row["from"].values()) for row in rows}
     return ", ".join(f"{name} {microseconds(us)}" for name, us in worst.items())

@@ -27,7 +27,7 @@ _NOTE = '"on a processor": without the time in which the chat could have run and
 
 def measure(bench: Bench) -> list[dict[str, Any]]:
     """The chat's latencies alone and beside the jobs, for each store."""
-    seconds, jobs = (0.15, 3) if bench.quick else (1.5, _JOBS)
+    seconds, jobs = (0.15, 3) if bench.quick else (1.2, _JOBS)
     rows = []
     for name in bench.stores():
         bench.say(f"{jobs} jobs and a chat: {title(name)}")

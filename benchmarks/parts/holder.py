@@ -48,11 +48,11 @@ class Period:
 
 
 def periods(name: str, *, quick: bool) -> list[Period]:
-    """What happens one after the other. Ours is held for 30 s at once in a full run, the others for a second."""
+    """What happens one after the other: ours is held for 30 s at once in a full run, others for less than one."""
     if quick:
         return [Period(held, 0.15) for held in (False, True)]
     if name != OURS:
-        return [Period(held, 1.0) for held in (False, True)]
+        return [Period(held, 0.7) for held in (False, True)]
     turns = [Period(held, 1.0) for held in (False, True)] * 3
     return [*turns, Period(True, 30.0), *turns[::-1]]
 

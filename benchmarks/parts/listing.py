@@ -127,9 +127,9 @@ def render(found: dict[str, Any]) -> str:
                 ]
             )
     note = (
-        "cold: handle opened, then the first page, median of 5. read: bytes got from read calls for it; LMDB has\n"
-        "none. warm: the page after an update, median of 9. prefix: the first page of 100 sessions whose keys\n"
-        "begin alike. SQLite has an index on the time for this; stores without one are read through.\n"
+        "cold: handle opened, then the first page, median of 5. read: bytes from read calls for it; LMDB maps\n"
+        "its file. warm: the page after an update, median of 9. prefix: the first page of 100 sessions whose\n"
+        "keys begin alike. SQLite has an index on the time for this; stores without one are read through.\n"
         "all: page after page, given up after a second."
     )
     return f"{table(['', 'store', 'cold', 'read', 'warm', 'prefix', 'all pages'], lines)}\n{note}"
