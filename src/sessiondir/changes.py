@@ -120,11 +120,9 @@ def as_stored(entry: Mapping[str, Any], operation: Operation | None) -> Entry:
     for name, value in written.items():
         if type(value) is bytes or value is not (raw_value(entry, name) if is_dict else entry[name]):
             anew[name] = codec.decode_in_steps(value) if type(value) is bytes else value
-    if type(entry) is LazyEntry:
-        return with_members(entry, anew) if anew else entry
-    if type(entry) is dict and not anew:
-        return entry
-    return {**entry, **anew}
+    if is_dict and not anew:
+        return entry  # type: ignore[return-value]
+    return with_members(entry, anew)
 
 
 def version_of(doc: Document) -> int:

@@ -130,8 +130,10 @@ def lazy_entry(members: Mapping[str, Any], shared: Mapping[str, Any]) -> dict[st
     return entry
 
 
-def with_members(entry: LazyEntry, members: Mapping[str, Any]) -> dict[str, Any]:
-    """A shallow copy that shares what ``entry`` shares, but with these members."""
+def with_members(entry: Mapping[str, Any], members: Mapping[str, Any]) -> dict[str, Any]:
+    """A shallow copy with these members laid over it, which shares what ``entry`` shares."""
+    if type(entry) is not LazyEntry:
+        return {**entry, **members}
     result = _new(LazyEntry)
     _fill(result, raw_items(entry))
     _fill(result, members)

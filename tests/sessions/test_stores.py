@@ -126,6 +126,24 @@ def test_a_patch_function_cannot_change_what_is_stored(store: SessionStore) -> N
     assert store["x"] == {"sessionId": "s", "updatedAt": 5}
 
 
+def test_what_a_message_does_not_touch_is_not_copied(store: SessionStore, run: Any) -> None:
+    """The hot paths hand out large fields as they are shared; looked at, they are the caller's own."""
+    large = {"prompt": "x" * 2000, "tools": [["a"], ["b"]]}
+    store.put("k", {"sessionId": "s", "updatedAt": 1, "skillsSnapshot": large, "room": "old", "model": " m "})
+    for call in (
+        lambda: run(record_inbound, store, "k", MESSAGE),
+        lambda: run(update_last_route, store, "k", channel="telegram", to="telegram:5"),
+        lambda: run(update_entry, store, "k", {"label": "x", "room": UNSET}),
+        lambda: run(update_entry, store, "k", lambda stored: {"label": stored["label"] + "y"}),
+    ):
+        call()  # brings old names and values up to date
+        entry = call()
+        shared = store._core.view.load("k").parsed["skillsSnapshot"]  # type: ignore[union-attr,index]
+        assert dict.__getitem__(entry, "skillsSnapshot") is shared
+        entry["skillsSnapshot"]["tools"][0].append("spoilt")
+        assert store["k"]["skillsSnapshot"] == large
+
+
 @pytest.mark.parametrize("key", ["", "  ", "\ufeff", "a\0b", "\ud800", "x" * 5000, "__proto__", None, 5])
 def test_reading_the_time(store: SessionStore, run: Any, key: Any) -> None:
     """16.7: blank and impossible keys have none; so have sessions without a number, and missing ones."""

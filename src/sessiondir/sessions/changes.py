@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from sessiondir.lazyentry import with_members
 from sessiondir.model import UNSET, Entry
 from sessiondir.sessions.channels import BUILT_IN_CHANNELS, Channels
 from sessiondir.sessions.group import Group
@@ -106,7 +107,7 @@ def patch_change(
     ``UNSET`` removes a field. None if the patch is computed and comes out as None.
     """
     stored = loaded(entry)
-    fields = patch(dict(stored)) if callable(patch) else patch
+    fields = patch(with_members(stored, {})) if callable(patch) else patch
     if fields is None:
         return None
     return normal_entry(merge_entry(stored, fields, now_ms=now_ms), channels)

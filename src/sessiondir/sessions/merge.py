@@ -6,6 +6,8 @@ import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from sessiondir.codec import members
+from sessiondir.lazyentry import with_members
 from sessiondir.model import UNSET, Entry
 from sessiondir.sessions.normalise import normal_runtime_model
 from sessiondir.sessions.values import number, trimmed
@@ -24,7 +26,7 @@ def merge_entry(
     preserve_activity: bool = False,
     new_session_id: Callable[[], str] = random_session_id,
 ) -> Entry:
-    """``existing`` with ``patch`` laid over it, as a new dict. O(number of fields).
+    """``existing`` with ``patch`` laid over it, as a new dict of the same kind. O(number of fields).
 
     Args:
         existing: the stored entry, None for a new session.
@@ -39,10 +41,11 @@ def merge_entry(
     the old one.
     """
     stored = existing if existing is not None else {}
-    merged = {**stored, **patch}
+    merged = with_members(stored, patch)
     merged["sessionId"] = _session_id(stored, patch, new_session_id)
     merged["updatedAt"] = _updated_at(existing, patch, now_ms, preserve_activity=preserve_activity)
-    merged = {name: value for name, value in merged.items() if value is not UNSET}
+    for name in [name for name, value in members(merged) if value is UNSET]:
+        del merged[name]
     if existing is not None and "model" in patch and "modelProvider" not in patch:
         model = trimmed(patch["model"])
         if model and model != trimmed(stored.get("model")):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from sessiondir.lazyentry import with_members
 from sessiondir.legacyparse import OLD_NAMES, rename_old_fields
 from sessiondir.model import Entry
 from sessiondir.sessions.channels import BUILT_IN_CHANNELS, Channels
@@ -64,7 +65,7 @@ def normal_entry_route(entry: Entry, channels: Channels = BUILT_IN_CHANNELS) -> 
     if _is_in_place(entry, stored, route):
         return entry
     fields = flat_fields(route)
-    normal = dict(entry)
+    normal = with_members(entry, {})
     for name in ("deliveryContext", *FLAT_FIELDS):
         if name in fields:
             normal[name] = fields[name]
