@@ -164,7 +164,7 @@ def is_temporary(name: str) -> bool:
 class KeyRef:
     """A session key under the store's rule, with its lock requests made ready."""
 
-    __slots__ = ("key", "lock", "position", "turn_ends", "unlock")
+    __slots__ = ("key", "lock", "mark", "position", "turn_ends", "unlock")
 
     def __init__(self, key: str) -> None:
         self.key = key
@@ -173,4 +173,5 @@ class KeyRef:
         self.position = _KEY_LOCKS_FROM + (int.from_bytes(digest, "big") >> 3)
         self.lock = fs.range_request(self.position)
         self.unlock = fs.range_request(self.position, unlock=True)
+        self.mark = fs.range_request(self.position + WAIT_MARKS_FROM)
         self.turn_ends = 0.0

@@ -24,7 +24,7 @@ _find = dict.get
 _fill = dict.update
 _new = dict.__new__
 raw_value: Callable[[Any, str], Any] = dict.__getitem__
-raw_keys, raw_values, raw_items = dict.keys, dict.values, dict.items
+raw_items = dict.items
 """What any dict holds, what is shared, too: only to be looked at."""
 
 

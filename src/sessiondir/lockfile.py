@@ -157,7 +157,11 @@ class LockFile:
 
     def is_taken(self, position: int) -> bool:
         """Whether another process holds or shares the byte; False where that cannot be told."""
-        return HAS_OFD_LOCKS and not is_free(self._fs.fcntl(self.fd, OFD_GETLK, range_request(position)))
+        return self.is_in_the_way(range_request(position))
+
+    def is_in_the_way(self, request: bytes) -> bool:
+        """As ``is_taken``, of the byte of a request for its lock."""
+        return HAS_OFD_LOCKS and not is_free(self._fs.fcntl(self.fd, OFD_GETLK, request))
 
     def leave_byte(self, position: int) -> bool:
         """End ``share_byte``; whether nobody else shares it now. True, too, where that cannot be told."""

@@ -33,7 +33,7 @@ class Turns:
     def give_way(self, ref: KeyRef, now: float) -> None:
         """Begin a new turn; if another process waits for the session, stay away until it has it."""
         try:
-            if not self._file.is_taken(ref.position + WAIT_MARKS_FROM):
+            if not self._file.is_in_the_way(ref.mark):
                 ref.turn_ends = now + TURN_S
                 return
         except OSError:
@@ -46,7 +46,7 @@ class Turns:
         end = now + _GIVE_WAY_S
         file, position = self._file, ref.position
         with contextlib.suppress(OSError):  # courtesy must not fail an update
-            while file.is_taken(position + WAIT_MARKS_FROM) and now < end:
+            while file.is_in_the_way(ref.mark) and now < end:
                 if file.is_taken(position):
                     break
                 yield _LOOK_S
