@@ -25,7 +25,8 @@ class Together(Generic[T]):
     """Has threads call ``work`` with each item that is given; use as a context manager.
 
     When the block has ended all calls are done. The first failure of any of them is raised by
-    ``give`` or at the end of the block, and what was not begun by then is not done any more.
+    ``give`` or at the end of the block, and what was not begun by then is not done any more;
+    so it is when the block is interrupted. No call goes on when the block was left.
     With no threads, and where none can be started, the caller's own makes the calls.
     """
 
@@ -72,9 +73,25 @@ class Together(Generic[T]):
     def __exit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
+        interruption: BaseException | None = None
+        if kind is not None and not issubclass(kind, Exception):
+            self._failure = self._failure or exc  # nobody wants what was not begun
+        while True:
+            try:
+                self._end()
+                break
+            except BaseException as again:
+                # Threads that went on behind the caller's back would write where it is tidying up.
+                interruption = again
+                self._failure = self._failure or again
+        if interruption is not None:
+            raise interruption
+        if kind is None or issubclass(kind, Exception):
+            self._raise_failure()
+
+    def _end(self) -> None:
+        """Wait until all calls are done; may be interrupted and called again."""
         for _ in self._threads:
             self._items.put(None)
         for thread in self._threads:
             thread.join()
-        if kind is None or issubclass(kind, Exception):
-            self._raise_failure()

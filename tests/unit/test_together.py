@@ -84,6 +84,38 @@ def test_a_failure_explains_what_came_of_it() -> None:
             raise raised
 
 
+@pytest.mark.parametrize("before", [False, True], ids=["once", "before, too"])
+def test_no_call_goes_on_when_the_block_was_left(monkeypatch: pytest.MonkeyPatch, before: bool) -> None:
+    """Interrupted while it waits for the last calls, it waits for them still, and begins no others."""
+    may_go_on = threading.Event()
+    begun: list[int] = []
+
+    def work(number: int) -> None:
+        begun.append(number)
+        may_go_on.wait(30)
+
+    join = threading.Thread.join
+    interruptions = [KeyboardInterrupt("first"), KeyboardInterrupt("second")]
+
+    def interrupted(thread: threading.Thread, timeout: float | None = None) -> None:
+        if thread.name == "test" and interruptions:
+            if len(interruptions) == 1:
+                may_go_on.set()
+            raise interruptions.pop(0)
+        join(thread, timeout)
+
+    monkeypatch.setattr(threading.Thread, "join", interrupted)
+    with pytest.raises(KeyboardInterrupt, match="second"), Together(work, 2, "test") as together:
+        for number in range(10):
+            together.give(number)
+        while len(begun) < 2:
+            time.sleep(0.001)
+        if before:
+            raise KeyboardInterrupt("in the block")
+    assert sorted(begun) == [0, 1]
+    assert not [thread for thread in threading.enumerate() if thread.name == "test"]
+
+
 def test_it_works_where_no_thread_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
     """Then the giver does the work."""
 
