@@ -166,11 +166,15 @@ class StoreInbox(StoreLeases):
         message is seen within some 10 ms of its post, whichever process posted it.
         """
         quiet = Quiet(self._clock, timeout)
-        while not self._closed:
-            found = self.peek(key)
-            if found or quiet.is_over():
-                return found
-            self._clock.sleep(LOOK_S)
+        try:
+            while not self._closed:
+                found = self.peek(key)
+                if found or quiet.is_over():
+                    return found
+                self._clock.sleep(LOOK_S)
+        except Exception:
+            if not self._closed:  # else by another thread, in the middle of a look
+                raise
         return []
 
     def inboxes(self) -> list[InboxInfo]:

@@ -6,7 +6,7 @@ import builtins
 from collections.abc import Iterator
 
 from sessiondir.core import closed_error
-from sessiondir.errors import SessionNotFound, translated
+from sessiondir.errors import SessionNotFound, StoreClosed, translated
 from sessiondir.handle import StoreHandle
 from sessiondir.info import describe
 from sessiondir.listing import Listing, Order
@@ -146,12 +146,17 @@ class StoreReader(StoreHandle):
     def _watch_missing(self, key: str | None, timeout: float | None) -> Iterator[Change]:
         """Watch a store that does not exist yet: everything in it will be new."""
         waiting = Quiet(self._clock, timeout)
-        while not self._closed and self._reading() is None:
-            if waiting.is_over():
+        found: Iterator[Change] | None = None
+        while found is None:
+            try:
+                found = self._watch(0, key, timeout) if self._reading() is not None else None
+            except StoreClosed:
                 return
-            self._clock.sleep(POLL_S)
-        if not self._closed:
-            yield from self._watch(0, key, timeout)
+            if found is None:
+                if waiting.is_over():
+                    return
+                self._clock.sleep(POLL_S)
+        yield from found
 
     def info(self) -> StoreInfo:
         """Versions, counts and sizes; O(sessions)."""

@@ -172,8 +172,13 @@ def follow(
     quiet = Quiet(clock, timeout)
     try:
         while is_open():
-            with translated(reader.path, "read"):
-                found = reader.read()
+            try:
+                with translated(reader.path, "read"):
+                    found = reader.read()
+            except Exception:
+                if not is_open():  # closed by another thread, in the middle of this
+                    return
+                raise
             if key is not None:
                 found = [change for change in found if change.key == key]
             for change in found:

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any
 
+from sessiondir import StoreClosed
+
 WAYS = ("cancelled", "cancelled late", "cancelled again", "thrown away")
 """The task is cancelled while it waits; in the moment in which its wait ends; at this and every later wait,
 as a cancelled scope of ``anyio`` does; or is destroyed with its loop."""
@@ -70,3 +72,45 @@ async def interrupted(make: Callable[[], Coroutine[Any, Any, Any]], nth: int, wa
         return True
     assert not stepped.reached, "an interrupted call went on as if nothing had happened"
     return False
+
+
+class Closed:
+    """Closes the handle at a coroutine's ``nth`` suspension; ``way``: and cancels it after or before that."""
+
+    def __init__(
+        self,
+        make: Callable[[], Coroutine[Any, Any, Any]],
+        nth: int,
+        close: Callable[[], Coroutine[Any, Any, None]],
+        way: str,
+    ) -> None:
+        self._stepped = _Stepped(make(), nth, "closed")
+        self._stepped._interrupt = self._interrupt  # type: ignore[method-assign]
+        self._close = close
+        self._way = way
+        self._closing: asyncio.Task[None] | None = None
+
+    @property
+    def reached(self) -> bool:
+        """Whether there were so many suspensions."""
+        return self._stepped.reached
+
+    def _interrupt(self, future: Any) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        if self._way == "cancelled, then closed":
+            task.cancel()
+        self._closing = asyncio.create_task(self._close())
+        if self._way == "closed, then cancelled":
+            asyncio.get_running_loop().call_soon(asyncio.get_running_loop().call_soon, task.cancel)
+
+    async def run(self) -> bool:
+        """Run it to its end, and the close; whether it gave a result."""
+
+        async def whole() -> Any:
+            return await self._stepped
+
+        outcome = (await asyncio.gather(asyncio.create_task(whole()), return_exceptions=True))[0]
+        await (self._closing or asyncio.create_task(self._close()))
+        assert outcome is None or not isinstance(outcome, Exception) or isinstance(outcome, StoreClosed)
+        return not isinstance(outcome, BaseException)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from aio.obstacles import OBSTACLES, is_quiet
 from aio.stepping import WAYS, interrupted
 from sessiondir import AsyncSessionStore, SessionStore, registry
 from sessiondir.fs import FileSystem
@@ -40,8 +39,15 @@ async def _edit(store: Any) -> None:
 
 
 async def _watch(store: Any) -> None:
-    async for _ in store.watch(since=0, timeout=0.03):
+    watching = store.watch(since=0, timeout=0.03)
+    async for _ in watching:
         pass
+    await watching.aclose()
+
+
+async def _watch_block(store: Any) -> None:
+    async with store.watch(since=0) as watching:
+        await anext(watching)
 
 
 async def _iterate(store: Any) -> list[str]:
@@ -62,6 +68,7 @@ CALLS: dict[str, tuple[Callable[[Any], Awaitable[Any]], dict[str, Any]]] = {
     "snapshot": (lambda store: store.snapshot(), OLD),
     "changes": (lambda store: store.changes(2), OLD),
     "watch": (_watch, OLD),
+    "watch block": (_watch_block, OLD),
     "info": (lambda store: store.info(), OLD),
     "check": (lambda store: store.check(), OLD),
     "flush": (lambda store: store.flush(), OLD),
@@ -77,87 +84,6 @@ CALLS: dict[str, tuple[Callable[[Any], Awaitable[Any]], dict[str, Any]]] = {
     "edit fn": (lambda store: store.edit(lambda sessions: sessions.pop("a")), {"b": {"n": 2}}),
     "replace": (lambda store: store.replace({"c": {"n": 3}}), {"c": {"n": 3}}),
 }  # fmt: skip
-
-
-@asynccontextmanager
-async def nothing_in_the_way(store: Any, other: SessionStore) -> AsyncIterator[None]:
-    """The call finds everything free."""
-    yield
-
-
-@asynccontextmanager
-async def a_task_in_the_way(store: Any, other: SessionStore) -> AsyncIterator[None]:
-    """Another task holds the session for a while, and a second one queues for it."""
-    entered = asyncio.Event()
-
-    async def sit(entry: dict[str, Any]) -> None:
-        entered.set()
-        await asyncio.sleep(0.004)
-
-    holding = asyncio.create_task(store.update("a", sit))
-    await entered.wait()
-    queueing = asyncio.create_task(store.update("a", lambda entry: None))
-    await asyncio.sleep(0)
-    yield
-    await asyncio.gather(holding, queueing)
-
-
-@asynccontextmanager
-async def _thread_in_the_way(hold: Callable[[threading.Event], None]) -> AsyncIterator[None]:
-    entered = threading.Event()
-    thread = threading.Thread(target=hold, args=(entered,))
-    thread.start()
-    await asyncio.to_thread(entered.wait)
-    yield
-    await asyncio.to_thread(thread.join)
-
-
-@asynccontextmanager
-async def a_process_in_the_way(store: Any, other: SessionStore) -> AsyncIterator[None]:
-    """Another process holds the session for a while."""
-
-    def hold(entered: threading.Event) -> None:
-        with other.transaction("a"):
-            entered.set()
-            time.sleep(0.004)
-
-    async with _thread_in_the_way(hold):
-        yield
-
-
-@asynccontextmanager
-async def a_commit_in_the_way(store: Any, other: SessionStore) -> AsyncIterator[None]:
-    """Another process is in the middle of a commit, longer than a worker waits."""
-
-    def hold(entered: threading.Event) -> None:
-        core = other._core
-        assert core is not None
-        mine = object()
-        core.committer.lock(mine, 10)
-        entered.set()
-        time.sleep(0.012)
-        core.committer.unlock(mine)
-
-    async with _thread_in_the_way(hold):
-        yield
-
-
-OBSTACLES = (nothing_in_the_way, a_task_in_the_way, a_process_in_the_way, a_commit_in_the_way)
-
-
-async def is_quiet(store: AsyncSessionStore) -> None:
-    """Return when no session, lock or worker is in use any more; the suite's time-out is the bound."""
-    core = store._store._core
-    if core is None:
-        return
-    syncing = store._committer._syncing
-    while core.is_ready() and (
-        core.keys._holders
-        or core.keys._queues
-        or core.committer.mutex.by is not None
-        or any(one.running for one in syncing._queues.values())
-    ):
-        await asyncio.sleep(0.001)
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Generator, Mapping
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
@@ -14,12 +15,14 @@ from sessiondir.clock import SYSTEM_CLOCK, Clock
 from sessiondir.codec import members
 from sessiondir.core import Core, closed_error
 from sessiondir.document import Document
+from sessiondir.errors import StoreError
 from sessiondir.fs import SYSTEM_FS, FileSystem
 from sessiondir.model import Durability, Entry, KeyRule, Limits
 from sessiondir.operations import Delete, Operation, Put
 from sessiondir.store import SessionStore
 from sessiondir.terms import wait_s
 
+_log = logging.getLogger("sessiondir")
 H = TypeVar("H", bound="AsyncStoreHandle")
 SMALL_WEIGHT = 1 << 17
 """Documents up to this ``weight`` are decoded and compared on the loop: some 50 microseconds."""
@@ -27,6 +30,11 @@ _SMALL_CHARACTERS = 1 << 15
 _SMALL_VALUES = 500
 _CALLS_IN_A_ROW = 16
 """So many calls may go by without giving the other tasks a turn: less than a millisecond."""
+
+
+def tell_of_term(path: str, exc: StoreError) -> None:
+    """Tell the log that something could not be given back."""
+    _log.warning("%s: a lease or messages stay taken until their term is over: %s", path, str(exc))
 
 
 class Opening(Generic[H]):
@@ -79,6 +87,8 @@ class AsyncStoreHandle:
         self._limits = store._limits
         self._committer = TaskCommitter(workers, store._clock, store._interval)
         self._freeing = Freeing(workers.submit_for)
+        self._unclaimed: dict[object, Callable[[], object]] = {}
+        """What calls have taken and not handed over yet, and how to give it back; a worker adds to it."""
         self._closed = False
         self._calls = 0
         self.path = store.path
@@ -153,7 +163,19 @@ class AsyncStoreHandle:
             self._freeing.lend(entry)
         return entry
 
+    def _claim(self, mark: object) -> None:
+        """Hand over what a call has taken. ``StoreClosed`` if it was given back, because the handle was closed."""
+        if self._unclaimed.pop(mark, None) is None:
+            raise closed_error()
+
     def _end(self) -> None:
+        """The last job of all, when no other is at work."""
+        while self._unclaimed:
+            _, give_back = self._unclaimed.popitem()
+            try:
+                give_back()
+            except StoreError as exc:
+                tell_of_term(self.path, exc)
         self._freeing.free_all()
         self._store.close()
 

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Generator
 from types import TracebackType
 from typing import Any, TypeVar
 
+from sessiondir.aio.handle import tell_of_term
 from sessiondir.aio.reading import AsyncStoreReader
-from sessiondir.errors import LeaseHeld, StoreError
+from sessiondir.errors import LeaseHeld, StoreClosed, StoreError
 from sessiondir.leases import LeaseInfo
 from sessiondir.leasing import Lease
 from sessiondir.model import Durability
 from sessiondir.watch import POLL_S, Quiet
 
 T = TypeVar("T")
-_log = logging.getLogger("sessiondir")
 
 
 class AsyncLease:
@@ -116,9 +115,12 @@ class AsyncStoreLeases(AsyncStoreReader):
         await self._begin()
         waiting = Quiet(self._clock, timeout)
         granted: list[Lease] = []
+        mark = object()
 
         def take() -> None:
-            granted.append(self._store.lease(key, owner, ttl, 0.0))
+            lease = self._store.lease(key, owner, ttl, 0.0)
+            self._unclaimed[mark] = lease.release
+            granted.append(lease)
 
         while True:
             try:
@@ -127,13 +129,11 @@ class AsyncStoreLeases(AsyncStoreReader):
             except LeaseHeld:
                 if waiting.is_over():
                     raise
-            except GeneratorExit:
-                raise  # thrown away with its loop: its term ends by itself
-            except BaseException:
-                for lease in granted:  # cancelled meanwhile: nobody will let it go
-                    await self._see_through(lease.release)
+            except BaseException as exc:
+                await self._give_back(mark, exc)
                 raise
             await self._clock.pause(POLL_S)
+        self._claim(mark)
         return AsyncLease(self, granted[0].keep() if keep else granted[0])
 
     async def lease_of(self, key: str, *, timeout: float | None = None) -> LeaseInfo | None:
@@ -162,16 +162,35 @@ class AsyncStoreLeases(AsyncStoreReader):
         return await self._committer.finish(await self._writing_core(), job, level, timeout_s)
 
     async def _see_through(self, job: Callable[[], object]) -> None:
-        """Run a job that a cancelled call, or a block that failed, must not leave undone.
+        """Run a job that a block which failed or was cancelled must not leave undone.
 
         However often the task is cancelled meanwhile. What fails is told to the log, because the caller
         gets to know why the block ended; then the term ends by itself.
         """
         try:
-            try:
-                await self._decide(job, "process", None)
-            except asyncio.CancelledError:
-                await self._workers.finish(job)  # again, if it was done: that changes nothing
-                raise
+            await self._to_the_end(job)
         except StoreError as exc:
-            _log.warning("%s: a lease or messages stay taken until their term is over: %s", self.path, str(exc))
+            tell_of_term(self.path, exc)
+
+    async def _give_back(self, mark: object, why: BaseException) -> None:
+        """As ``_see_through`` for what a call took and cannot hand over, if it did; closing does the same."""
+        give_back = self._unclaimed.get(mark)
+        closing = False
+        try:
+            # Thrown away with its loop nothing may be awaited: its term ends by itself.
+            if give_back is not None and not isinstance(why, GeneratorExit):
+                await self._to_the_end(give_back)
+        except StoreClosed:
+            closing = True
+        except StoreError as exc:
+            tell_of_term(self.path, exc)
+        finally:
+            if not closing:
+                self._unclaimed.pop(mark, None)
+
+    async def _to_the_end(self, job: Callable[[], object]) -> None:
+        try:
+            await self._decide(job, "process", None)
+        except asyncio.CancelledError:
+            await self._workers.finish(job)  # again, if it was done: that changes nothing
+            raise

@@ -4,16 +4,51 @@ from __future__ import annotations
 
 import asyncio
 import builtins
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Iterable
+from types import TracebackType
 from typing import Any
 
 from sessiondir import deciding
 from sessiondir.aio.leasing import AsyncStoreLeases
+from sessiondir.errors import StoreClosed
 from sessiondir.inbox import InboxInfo, Message, check_limit, message_of, waiting
 from sessiondir.messaging import LOOK_S
 from sessiondir.model import Durability
 from sessiondir.watch import Quiet
+
+
+class Taking:
+    """What ``AsyncSessionStore.taking`` returns, to be used with ``async with``."""
+
+    def __init__(
+        self, store: AsyncStoreInbox, key: str, limit: int | None, ttl: float, timeout: float | None
+    ) -> None:
+        self._store = store
+        self._key = key
+        self._limit = limit
+        self._ttl = ttl
+        self._timeout = timeout
+        self._messages: builtins.list[Message] = []
+
+    async def __aenter__(self) -> builtins.list[Message]:
+        self._messages = await self._store.take(self._key, self._limit, ttl=self._ttl, timeout=self._timeout)
+        return self._messages
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # Thrown away with its loop nothing may be awaited: they wait again when their term is over.
+        if not self._messages or kind is GeneratorExit:
+            return
+        store, key, messages = self._store._store, self._key, self._messages
+        if kind is not None:
+            await self._store._see_through(lambda: store.put_back(key, messages))
+            return
+        try:
+            await self._store.ack(key, messages, timeout=self._timeout)
+        except asyncio.CancelledError:
+            await self._store._see_through(lambda: store.ack(key, messages))  # they are dealt with
+            raise
 
 
 class AsyncStoreInbox(AsyncStoreLeases):
@@ -67,16 +102,20 @@ class AsyncStoreInbox(AsyncStoreLeases):
         """
         level: Durability = self._store._level(durability) if ack else "process"
         taken: builtins.list[Message] = []
+        mark = object()
 
         def job() -> None:
             taken.extend(self._store.take(key, limit, ttl=ttl, ack=ack, durability="process"))
+            if taken and not ack:
+                self._unclaimed[mark] = lambda: self._store.put_back(key, taken)
 
         try:
             await self._decide(job, level, timeout)
         except BaseException as exc:
-            if taken and not ack and not isinstance(exc, GeneratorExit):
-                await self._see_through(lambda: self._store.put_back(key, taken))
+            await self._give_back(mark, exc)
             raise
+        if taken and not ack:
+            self._claim(mark)
         return taken
 
     async def ack(
@@ -97,26 +136,11 @@ class AsyncStoreInbox(AsyncStoreLeases):
         """Let messages that this process took wait again, in their old places; how many there were."""
         return await self._decide(lambda: self._store.put_back(key, messages), "process", timeout)
 
-    @asynccontextmanager
-    async def taking(
+    def taking(
         self, key: str, limit: int | None = None, *, ttl: float = 300.0, timeout: float | None = None
-    ) -> AsyncIterator[builtins.list[Message]]:
+    ) -> Taking:
         """Take messages for an ``async with`` block: acknowledged when it ends, put back when it raises."""
-        messages = await self.take(key, limit, ttl=ttl, timeout=timeout)
-        try:
-            yield messages
-        except GeneratorExit:
-            raise  # thrown away with its loop: they wait again when their term is over
-        except BaseException:
-            if messages:
-                await self._see_through(lambda: self._store.put_back(key, messages))
-            raise
-        if messages:
-            try:
-                await self.ack(key, messages, timeout=timeout)
-            except asyncio.CancelledError:
-                await self._see_through(lambda: self._store.ack(key, messages))  # they are dealt with
-                raise
+        return Taking(self, key, limit, ttl, timeout)
 
     async def wait_inbox(self, key: str, timeout: float | None = None) -> builtins.list[Message]:
         """Wait until messages wait in the session's inbox, and return them as ``peek`` does.
@@ -124,11 +148,15 @@ class AsyncStoreInbox(AsyncStoreLeases):
         None of them after ``timeout`` seconds (None: never), or when the handle is closed.
         """
         quiet = Quiet(self._clock, timeout)
-        while not self._closed:
-            found = await self.peek(key)
-            if found or quiet.is_over():
-                return found
-            await self._clock.pause(LOOK_S)
+        try:
+            while not self._closed:
+                found = await self.peek(key)
+                if found or quiet.is_over():
+                    return found
+                await self._clock.pause(LOOK_S)
+        except StoreClosed:
+            if not self._closed:  # else in the middle of a look
+                raise
         return []
 
     async def inboxes(self, *, timeout: float | None = None) -> builtins.list[InboxInfo]:

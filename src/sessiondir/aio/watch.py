@@ -61,7 +61,9 @@ class AsyncWatch:
             await self._wait()
         except Exception:
             await self.aclose()
-            raise
+            if self._is_open():
+                raise
+            # Closed meanwhile: that is how it ends.
         if not self._found:
             await self.aclose()
             raise StopAsyncIteration

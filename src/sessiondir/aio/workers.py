@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 
 from sessiondir import steps
 from sessiondir.core import closed_error
+from sessiondir.errors import LockTimeout
 from sessiondir.terms import wait_s
 
 T = TypeVar("T")
@@ -66,12 +67,22 @@ class Reply:
         self.value = self.problem = None
         if future.done():
             if problem is not None and isinstance(future, _Steadfast):
-                _log.error("nobody waits any more for what failed: %s", str(problem))
+                _tell_nobody_waits(problem)
             return
         if problem is None:
             future.set_result(value)
         else:
             future.set_exception(problem)
+
+
+def _tell_nobody_waits(problem: BaseException) -> None:
+    _log.error("nobody waits any more for what failed: %s", str(problem))
+
+
+def _tell_of_failure(future: asyncio.Future[Any]) -> None:
+    problem = future.exception()
+    if problem is not None and not isinstance(problem, LockTimeout):  # which was to be tried again
+        _tell_nobody_waits(problem)
 
 
 def deliver(replies: Iterable[Reply]) -> None:
@@ -265,4 +276,11 @@ async def outlast(future: asyncio.Future[Any]) -> Any:
     except asyncio.CancelledError:
         if future.done():
             future.exception()  # the cancellation takes its place; or it would be logged as lost
+        raise
+    except GeneratorExit:
+        # Thrown away, perhaps with its loop: nobody will ask for it.
+        if future.done():
+            _tell_of_failure(future)
+        else:
+            future.add_done_callback(_tell_of_failure)
         raise
