@@ -122,22 +122,26 @@ WAYS: dict[str, Callable[[str, FileSystem, Callable[[Any, str, int], Any]], Awai
 
 
 Lag = tuple[float, float]
-"""How late a task was, in seconds: by the clock, and by the processor time that this program used."""
+"""How late a task was, in seconds: by the clock, and what of that can be this program's own doing."""
 
 
 async def lags_during(work: Awaitable[None]) -> list[Lag]:
     """How late a task was that wanted to run every millisecond during ``work``.
 
-    On a machine that other programs use the clock measures them, too; the processor time does not.
+    On a machine that others use, too, the clock measures them as well. The program's own doing
+    is at most what remains without the time in which the loop could have run and had no
+    processor, and at most the processor time that all threads of the program used meanwhile.
     """
     lags: list[Lag] = []
 
     async def probe() -> None:
-        while True:
-            due, used = time.perf_counter() + _PROBE_S, time.process_time() + _PROBE_S
-            await asyncio.sleep(_PROBE_S)
-            late_s = max(0.0, time.perf_counter() - due)
-            lags.append((late_s, min(late_s, max(0.0, time.process_time() - used))))
+        with _queueing() as queued_s:
+            while True:
+                due, used, queued = time.perf_counter() + _PROBE_S, time.process_time(), queued_s()
+                await asyncio.sleep(_PROBE_S)
+                late_s = max(0.0, time.perf_counter() - due)
+                own_s = min(late_s - (queued_s() - queued), time.process_time() - used)
+                lags.append((late_s, max(0.0, own_s)))
 
     probing = asyncio.create_task(probe())
     await asyncio.sleep(0.02)
@@ -145,6 +149,20 @@ async def lags_during(work: Awaitable[None]) -> list[Lag]:
     await asyncio.sleep(_PROBE_S)
     probing.cancel()
     return lags
+
+
+@contextlib.contextmanager
+def _queueing() -> Iterator[Callable[[], float]]:
+    """Tells for how long this thread has waited for a processor, in seconds; 0 where the system does not say."""
+    try:
+        fd = os.open("/proc/thread-self/schedstat", os.O_RDONLY)
+    except FileNotFoundError:
+        yield lambda: 0.0
+        return
+    try:
+        yield lambda: int(os.pread(fd, 100, 0).split()[1]) / 1e9
+    finally:
+        os.close(fd)
 
 
 async def _idle(seconds: float) -> None:
@@ -221,7 +239,7 @@ def _watching_gc() -> Iterator[list[float]]:
 
 def _figures(lags: list[Lag], seconds: float, longest_gc_s: float) -> dict[str, Any]:
     figures: dict[str, Any] = {"probes": len(lags)}
-    for name, kind in (("", 0), ("cpu_", 1)):
+    for name, kind in (("", 0), ("own_", 1)):
         ordered = sorted(lag[kind] for lag in lags)
         for label, share in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99), ("max", 1.0)):
             place = min(len(ordered) - 1, int(share * len(ordered)))
@@ -234,7 +252,7 @@ def _figures(lags: list[Lag], seconds: float, longest_gc_s: float) -> dict[str, 
 
 def render(rows: Sequence[dict[str, Any]]) -> str:
     """A line for each row."""
-    names = [f"{kind}{share}_ms" for kind in ("", "cpu_") for share in ("p95", "p99", "max")]
+    names = [f"{kind}{share}_ms" for kind in ("", "own_") for share in ("p95", "p99", "max")]
     lines = [
         [
             f"{row['way']}, {row['disk']} disk, {row['change']}" if row["disk"] else row["way"],
@@ -245,8 +263,10 @@ def render(rows: Sequence[dict[str, Any]]) -> str:
         for row in rows
     ]
     notes = """\
-Milliseconds, over all rounds. CPU: the part of the lag during which this program itself used a processor; the
-rest is other programs on the machine. GC: the longest garbage collection, which stops every thread of a program;
-objects made before the rounds were frozen (gc.freeze), as servers do. Seconds: of a round, with its set-up."""
-    header = ["", "P95", "P99", "max", "CPU P95", "CPU P99", "CPU max", "GC", "probes", "seconds"]
+Milliseconds, over all rounds. Idle: a loop that does nothing for two seconds, on this machine just before.
+Own: what of the lag can be the program's own doing, at most the processor time that it used; the rest is the
+machine's: the loop waited for a processor, or its timer came late. GC: the longest garbage collection, which stops
+every thread of a program; objects made before the rounds were frozen (gc.freeze), as servers do. Seconds: of a
+round, with its set-up."""
+    header = ["", "P95", "P99", "max", "own P95", "own P99", "own max", "GC", "probes", "seconds"]
     return f"{table(header, lines)}\n\n{notes}"

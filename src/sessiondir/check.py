@@ -10,7 +10,7 @@ import contextlib
 import errno
 import stat
 
-from sessiondir import journal, layout, opening, quarantine, trash
+from sessiondir import journal, layout, opening, quarantine, steps, trash
 from sessiondir.clock import Clock
 from sessiondir.directory import StoreDirectory
 from sessiondir.entries import SessionFiles, ignores_case
@@ -147,6 +147,7 @@ class _Check:
     def _check_sessions(self, view: View, rule: KeyRule) -> None:
         for below in (layout.ENTRIES, layout.WAITING):
             for name in self._files.all_names(below):
+                steps.breathe()
                 if layout.is_temporary(name):
                     self._add("note", f"{below}/{name}", "temporary file of a writer")
                 elif not layout.is_session_name(name):

@@ -12,7 +12,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from sessiondir import layout, procfs
+from sessiondir import layout, procfs, steps
 from sessiondir.clock import Clock
 from sessiondir.commit import Committed
 from sessiondir.core import Core
@@ -134,6 +134,7 @@ def documents_beside(core: Core) -> Iterator[Document]:
             continue
         keys[key] = None
     for key in keys:
+        steps.breathe()
         try:
             doc = view.peek(key)
         except CorruptFile as exc:

@@ -179,7 +179,10 @@ class SessionFiles:
 
     def names(self) -> Iterator[str]:
         """The names of session files; O(sessions)."""
-        return (name for name in self.all_names() if layout.is_session_name(name))
+        for name in self.all_names():
+            steps.breathe()
+            if layout.is_session_name(name):
+                yield name
 
     def waiting_names(self) -> list[tuple[str, str]]:
         """The session files of sessions without an entry, each as (directory, name)."""

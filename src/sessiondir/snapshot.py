@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping
 
-from sessiondir import layout
+from sessiondir import layout, steps
 from sessiondir.core import Core
 from sessiondir.document import Document
 from sessiondir.errors import CorruptFile, StoreError, UnreadableFile
@@ -93,6 +93,7 @@ def _try_snapshot(core: Core) -> Snapshot | None:
         epoch = view.epoch
     try:
         for key in all_keys(core, damaged=damaged):
+            steps.breathe()
             _collect(lambda key=key: view.peek(key), key, documents, damaged)  # type: ignore[misc]
         with view.mutex:
             return _complete(view, epoch, changed, documents, damaged)

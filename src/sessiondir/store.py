@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, TypeVar, overload
 
+from sessiondir import steps
 from sessiondir.changes import Compute, check_entry, conflict, deleting, patching, putting, updating, version_of
 from sessiondir.commit import Moved
 from sessiondir.core import closed_error
@@ -331,14 +332,19 @@ class SessionStore(StoreInbox):
 
     def _filling(self, mapping: Mapping[str, Mapping[str, Any]]) -> Callable[[StoreEdit], None]:
         """What makes a store hold exactly ``mapping``."""
-        wanted = {self._normalise(key): check_entry(entry) for key, entry in mapping.items()}
+        wanted: dict[str, Mapping[str, Any]] = {}
+        for key, entry in mapping.items():
+            steps.breathe()
+            wanted[self._normalise(key)] = check_entry(entry)
 
         def fill(sessions: StoreEdit) -> None:
             sessions.require_readable()
             for key in list(sessions):
+                steps.breathe()
                 if key not in wanted:
                     del sessions[key]
             for key, entry in wanted.items():
+                steps.breathe()
                 sessions[key] = entry
 
         return fill

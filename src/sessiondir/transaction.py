@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from types import TracebackType
 from typing import Any
 
-from sessiondir import codec
+from sessiondir import codec, steps
 from sessiondir.changes import check_entry, invalid_entry, operation_for, version_of
 from sessiondir.document import Document, missing_document, put_document
 from sessiondir.errors import InvalidKey, StoreError, UnreadableFile
@@ -225,6 +225,7 @@ def _operations(
 ) -> list[Operation]:
     operations: list[Operation] = []
     for key, entry in changed.items():
+        steps.breathe()
         doc = documents[key]
         if entry is not None:
             operation = operation_for(doc, entry, limits)

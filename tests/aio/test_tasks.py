@@ -595,7 +595,6 @@ def test_g1_an_interrupt_from_the_keyboard_leaves_whole_commits(store_path: str)
 
 def test_it_works_under_uvloop(store_path: str) -> None:
     """Tasks, workers and the shared sync work on uvloop's loop as on asyncio's."""
-    pytest.importorskip("uvloop", reason="uvloop is not installed")
     told = run_python(
         """
         import asyncio, sys, uvloop

@@ -391,7 +391,8 @@ class AsyncSessionStore(AsyncStoreInbox):
         await self._begin()
         fill = await self._workers.read(lambda: self._store._filling(mapping))
         timeout_s = self._store._wait_s(timeout)
-        return (await self._edit_until_it_fits(fill, timeout_s))[1]
+        # Thousands of sessions: not on the loop.
+        return (await self._edit_until_it_fits(lambda edit: self._workers.read(lambda: fill(edit)), timeout_s))[1]
 
     async def flush(self, *, timeout: float | None = None) -> None:
         """Bring the session files level with every commit made so far, and make all of it durable."""

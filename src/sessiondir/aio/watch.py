@@ -9,7 +9,7 @@ from types import TracebackType
 from sessiondir.aio.workers import Workers
 from sessiondir.clock import Clock
 from sessiondir.core import Core
-from sessiondir.errors import translated
+from sessiondir.errors import StoreClosed, translated
 from sessiondir.model import Change
 from sessiondir.watch import POLL_S, ChangeReader, Quiet
 
@@ -105,5 +105,10 @@ class AsyncWatch:
         self._ended = True
         self._found.clear()
         reader, self._reader = self._reader, None
-        if reader is not None:
+        if reader is None:
+            return
+        try:
+            # The last descriptor of a finished journal takes megabytes with it.
+            self._workers.submit(reader.close)
+        except StoreClosed:
             reader.close()
