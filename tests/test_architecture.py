@@ -24,7 +24,7 @@ ORDER = [
     "fs", "clock", "errors", "procfs", "mutex", "steps", "together", "compiled",
     # pure: bytes to values, keys to names
     "pieces", "lazyentry", "codec", "jsjson", "jsnumbers", "terms", "aside", "operations", "model", "document",
-    "entrysum", "changes", "layout",
+    "readback", "entrysum", "changes", "layout",
     "json5", "members",
     # directories and durable writes
     "durable", "directory", "quarantine",

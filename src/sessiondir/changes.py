@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from sessiondir import codec
+from sessiondir import codec, steps
 from sessiondir.document import Document, apply_operation, patch_document, put_document
 from sessiondir.entrysum import entry_sum, is_entry_sum
 from sessiondir.errors import ConflictError, EntryTooLarge, InvalidEntry, InvalidOption
 from sessiondir.lazyentry import LazyEntry, raw_value, with_members
 from sessiondir.model import UNSET, Entry, Limits
 from sessiondir.operations import Delete, Operation, Patch, Put
+from sessiondir.readback import HandedOut, handed_out, read_back
 
 T = TypeVar("T")
 Compute = Callable[[Document], tuple[Operation | None, T]]
@@ -109,17 +110,29 @@ def _check_size(doc: Document, limits: Limits) -> None:
         )
 
 
-def as_stored(entry: Mapping[str, Any], operation: Operation | None) -> Entry:
+def as_stored(
+    entry: Mapping[str, Any],
+    operation: Operation | None,
+    fields: codec.Fields | None = None,
+    given: HandedOut | None = None,
+) -> Entry:
     """``entry`` as reading it back gives it: what was written anew has plain types (tuples are lists).
 
-    ``entry`` itself if it is that already; it is the caller's own.
+    ``entry`` itself if it is that already; it is the caller's own. ``given``: what the caller was
+    given of ``fields``, those before.
     """
     written = operation.fields if type(operation) is Put else operation.set if type(operation) is Patch else {}
     is_dict = type(entry) is LazyEntry or type(entry) is dict
     anew: Entry = {}
     for name, value in written.items():
-        if type(value) is bytes or value is not (raw_value(entry, name) if is_dict else entry[name]):
-            anew[name] = codec.decode_in_steps(value) if type(value) is bytes else value
+        now = raw_value(entry, name) if is_dict else entry[name]
+        if type(value) is not bytes:
+            if value is not now:
+                anew[name] = value
+        elif given and fields is not None and name in given:
+            anew[name] = read_back(value, now, given[name], fields[name])
+        else:
+            anew[name] = codec.decode_in_steps(value)
     if is_dict and not anew:
         return entry  # type: ignore[return-value]
     return with_members(entry, anew)
@@ -179,19 +192,20 @@ def updating(
             if not create:
                 return None, None
             entry = {}
-        return updated(doc, fn(entry), limits)
+        given = handed_out(doc, entry) if doc.weight > steps.LARGE_BYTES else None
+        return updated(doc, fn(entry), limits, given)
 
     return compute
 
 
 def updated(
-    doc: Document, result: Mapping[str, Any] | None, limits: Limits
+    doc: Document, result: Mapping[str, Any] | None, limits: Limits, given: HandedOut | None = None
 ) -> tuple[Operation | None, Entry | None]:
-    """What the callback of an update made of ``doc``; the result is the entry afterwards."""
+    """What the callback of an update made of ``doc`` as it was ``given``; the result is the entry afterwards."""
     if result is None:
         return None, doc.lazy_entry()
     operation = operation_for(doc, check_entry(result), limits)
-    return operation, as_stored(result, operation)
+    return operation, as_stored(result, operation, doc.fields, given)
 
 
 def deleting(if_version: object) -> Compute[bool]:

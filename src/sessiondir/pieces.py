@@ -32,6 +32,8 @@ _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder()
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _items = msgspec.json.Decoder(list[msgspec.Raw])
+members_of = _items.decode
+"""The texts of an array's members."""
 
 Check = Callable[[Any, bytes, int], None]
 Piece = tuple[str | None, bytes, bool]
@@ -108,14 +110,14 @@ def split(data: bytes) -> Iterator[Piece]:
     size = len(data)
     if data[:1] == b"[":
         unnamed = steps.step(_items.decode, data, size)
-        for batch in _batches(unnamed, _length):
+        for batch in _batches(unnamed, length):
             if len(batch) == 1:
                 yield None, own(batch[0]), True
             else:
                 yield None, b"[" + b",".join(batch) + b"]", False
     else:
         members = steps.step(_members.decode, data, size)
-        for some in _batches(members.items(), lambda member: _length(member[1])):
+        for some in _batches(members.items(), lambda member: length(member[1])):
             if len(some) == 1:
                 yield some[0][0], own(some[0][1]), True
             else:
@@ -130,7 +132,8 @@ def own(raw: bytes | msgspec.Raw) -> bytes:
     return part_of(view, 0, view.nbytes)
 
 
-def _length(raw: msgspec.Raw) -> int:
+def length(raw: msgspec.Raw) -> int:
+    """Bytes of a member's text."""
     return memoryview(raw).nbytes
 
 

@@ -168,7 +168,7 @@ def test_a_loop_that_was_closed_leaves_the_rest_to_the_next(
     prepared: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An entry of a loop that has ended is freed when another loop uses the handle."""
-    monkeypatch.setattr(freeing, "_LONGEST_S", 0.01)
+    monkeypatch.setattr(freeing, "_LATE_S", 0.01)
     handles: list[AsyncSessionStore] = []
 
     async def first() -> None:

@@ -22,7 +22,11 @@ from sessiondir.errors import StoreClosed
 from sessiondir.lazyentry import own_values
 
 _LOOK_S = 0.01
-_LONGEST_S = 1.0
+_LONGEST_PAUSE_S = 0.16
+"""Looked at as seldom as this while nothing new is handed out."""
+_LATE_S = 1.0
+"""Whoever was to look, and is as late as this, does so no more."""
+_LONGEST_S = 10.0
 """Who keeps an entry for longer frees it, too."""
 _AT_ONCE = 100
 """So many messages, or the like, are freed as one step."""
@@ -39,6 +43,7 @@ class Freeing:
         self._lent: dict[int, tuple[Any, float]] = {}
         """By identity: an array or object, and until when to look after it."""
         self._due_s = 0.0
+        self._pause_s = _LOOK_S
 
     def lend(self, entry: dict[str, Any]) -> None:
         """Look after what a large entry, just handed out, refers to. On the loop."""
@@ -50,13 +55,16 @@ class Freeing:
                 if type(value) in _CONTAINERS and len(value) > 0:
                     self._lent[id(value)] = (value, now + _LONGEST_S)
             # Overdue means that the loop that was to look is gone.
-            overdue = now > self._due_s + _LONGEST_S
+            overdue = now > self._due_s + _LATE_S
+            self._pause_s = _LOOK_S
         if overdue:
             self._look_later(asyncio.get_running_loop())
 
     def _look_later(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._due_s = time.monotonic() + _LOOK_S
-        loop.call_later(_LOOK_S, self._look, loop)
+        pause_s = self._pause_s
+        self._pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+        self._due_s = time.monotonic() + pause_s
+        loop.call_later(pause_s, self._look, loop)
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
         try:

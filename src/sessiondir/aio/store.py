@@ -25,6 +25,7 @@ from sessiondir.lockfile import Backoff
 from sessiondir.locks import reentrant
 from sessiondir.model import Durability, Entry
 from sessiondir.operations import Operation
+from sessiondir.readback import handed_out
 from sessiondir.snapshot import Snapshot
 from sessiondir.store import EDIT_TRIES, SessionStore, levelling_timeout
 from sessiondir.transaction import StoreEdit
@@ -113,15 +114,18 @@ class AsyncSessionStore(AsyncStoreInbox):
                 if not create:
                     return None, None
                 entry = {}
+            given = handed_out(doc, entry) if not is_light(doc) else None
             result = fn(entry)
             if result is not None and not isinstance(result, dict) and inspect.isawaitable(result):
                 result = await result
+                if not is_light(doc):
+                    self._lent(entry)  # from now on: it may have waited for long
             if result is None:
                 return None, await self._entry_of(doc)
             new = check_entry(result)
             if (is_light(doc) or type(new) is LazyEntry) and is_small(new, doc.parsed):
                 return updated(doc, new, self._limits)
-            operation, after = await self._workers.read(lambda: updated(doc, new, self._limits))
+            operation, after = await self._workers.read(lambda: updated(doc, new, self._limits, given))
             return operation, self._lent(after)
 
         return (await self._change(key, compute, timeout, durability, fence=fence))[1]
