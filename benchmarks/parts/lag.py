@@ -17,8 +17,10 @@ import contextlib
 import gc
 import itertools
 import os
+import selectors
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from benchmarks.parts.base import Bench
@@ -125,27 +127,54 @@ Lag = tuple[float, float]
 """How late a task was, in seconds: by the clock, and what of that can be this program's own doing."""
 
 
-async def lags_during(work: Awaitable[None]) -> list[Lag]:
-    """How late a task was that wanted to run every millisecond during ``work``.
+class _Timed(selectors.DefaultSelector):
+    """Tells how long the loop has waited for something to do."""
+
+    waited_s = 0.0
+
+    def select(self, timeout: float | None = None) -> Any:
+        began_s = time.perf_counter()
+        try:
+            return super().select(timeout)
+        finally:
+            self.waited_s += time.perf_counter() - began_s
+
+
+def lags_during(work: Callable[[], Awaitable[None]]) -> list[Lag]:
+    """How late a task was that wanted to run every millisecond while ``work()`` ran, on a loop of its own.
 
     On a machine that others use, too, the clock measures them as well. The program's own doing
     is at most what remains without the time in which the loop could have run and had no
-    processor, and at most the processor time that all threads of the program used meanwhile.
+    processor; and at most the processor time that all threads of the program used meanwhile
+    or, if that is longer, the time that the loop spent in its tasks, be it waiting for a disk.
     """
+    selector = _Timed()
+    with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(selector)) as runner:
+        return runner.run(_lags_during(work, selector))
+
+
+async def _lags_during(work: Callable[[], Awaitable[None]], selector: _Timed) -> list[Lag]:
     lags: list[Lag] = []
 
     async def probe() -> None:
         with _queueing() as queued_s:
             while True:
-                due, used, queued = time.perf_counter() + _PROBE_S, time.process_time(), queued_s()
+                began, used, queued, waited = (
+                    time.perf_counter(),
+                    time.process_time(),
+                    queued_s(),
+                    selector.waited_s,
+                )
                 await asyncio.sleep(_PROBE_S)
-                late_s = max(0.0, time.perf_counter() - due)
-                own_s = min(late_s - (queued_s() - queued), time.process_time() - used)
+                now = time.perf_counter()
+                late_s = max(0.0, now - began - _PROBE_S)
+                busy_s = now - began - (selector.waited_s - waited)
+                own_s = min(late_s - (queued_s() - queued), max(time.process_time() - used, busy_s))
                 lags.append((late_s, max(0.0, own_s)))
 
     probing = asyncio.create_task(probe())
     await asyncio.sleep(0.02)
-    await work
+    await work()
     await asyncio.sleep(_PROBE_S)
     probing.cancel()
     return lags
@@ -181,8 +210,8 @@ def measure(bench: Bench) -> list[dict[str, Any]]:
     gc.collect()
     gc.freeze()
     try:
-        idle_s = 0.2 if bench.quick else 1.0
-        idle = asyncio.run(lags_during(_idle(idle_s)))
+        idle_s = 0.2 if bench.quick else 2.0
+        idle = lags_during(partial(_idle, idle_s))
         rows = [{"way": "idle", "disk": "", "change": "", **_figures(idle, idle_s, 0.0)}]
         for way, disk, change in itertools.product(WAYS, ("real", "slow"), _CHANGES):
             if not _takes_part(way, disk, change, quick=bench.quick):
@@ -212,7 +241,7 @@ def _run(bench: Bench, way: str, disk: str, change: str) -> dict[str, Any]:
             with bench.directory() as here:
                 path = str(here / "sessions.d")
                 prepare(path)
-                lags += asyncio.run(lags_during(WAYS[way](path, fs, _CHANGES[change])))
+                lags += lags_during(partial(WAYS[way], path, fs, _CHANGES[change]))
     seconds = (time.perf_counter() - started) / rounds
     return {"rounds": rounds} | _figures(lags, seconds, max(pauses_s, default=0.0))
 
@@ -264,9 +293,9 @@ def render(rows: Sequence[dict[str, Any]]) -> str:
     ]
     notes = """\
 Milliseconds, over all rounds. Idle: a loop that does nothing for two seconds, on this machine just before.
-Own: what of the lag can be the program's own doing, at most the processor time that it used; the rest is the
-machine's: the loop waited for a processor, or its timer came late. GC: the longest garbage collection, which stops
-every thread of a program; objects made before the rounds were frozen (gc.freeze), as servers do. Seconds: of a
+Own: what of the lag can be the program's own doing: its threads used a processor, or a task of the loop waited for
+a disk. The rest is the machine's: the loop waited for a processor, or its timer came late. GC: the longest garbage
+collection, which stops every thread of a program; objects made before the rounds were frozen (gc.freeze), as
 round, with its set-up."""
     header = ["", "P95", "P99", "max", "own P95", "own P99", "own max", "GC", "probes", "seconds"]
     return f"{table(header, lines)}\n\n{notes}"

@@ -11,6 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -76,8 +77,8 @@ def test_the_loop_does_not_wait_for_the_disk(store_path: str, name: str) -> None
             await asyncio.gather(*(change(store, f"k{session}") for session in range(4)))
             await store.flush()
 
-    told("an idle loop", asyncio.run(lags_during(asyncio.sleep(0.5))))
-    lags = asyncio.run(lags_during(run()))
+    told("an idle loop", lags_during(partial(asyncio.sleep, 0.5)))
+    lags = lags_during(run)
     told(f"{name}, {len(disk.threads)} syncs", lags)
     assert len(disk.threads) >= 4
     assert threading.get_ident() not in disk.threads
