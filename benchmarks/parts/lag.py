@@ -281,7 +281,9 @@ def _figures(lags: list[Lag], seconds: float, longest_gc_s: float) -> dict[str, 
 
 def render(rows: Sequence[dict[str, Any]]) -> str:
     """A line for each row."""
-    names = [f"{kind}{share}_ms" for kind in ("", "own_") for share in ("p95", "p99", "max")]
+    # Earlier results told the processor time alone.
+    own = "own_" if "own_max_ms" in rows[0] else "cpu_"
+    names = [f"{kind}{share}_ms" for kind in ("", own) for share in ("p95", "p99", "max")]
     lines = [
         [
             f"{row['way']}, {row['disk']} disk, {row['change']}" if row["disk"] else row["way"],

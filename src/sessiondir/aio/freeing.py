@@ -15,12 +15,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from sessiondir import steps
 from sessiondir.errors import StoreClosed
 from sessiondir.lazyentry import own_values
 
+T = TypeVar("T")
 _LOOK_S = 0.01
 _LONGEST_PAUSE_S = 0.16
 """Looked at as seldom as this while nothing new is handed out."""
@@ -76,6 +77,16 @@ class Freeing:
                 self._due_s = 0.0
                 return
         self._look_later(loop)
+
+    def before(self, job: Callable[[], T]) -> Callable[[], T]:
+        """``job`` for a worker, which first frees what it can: the last entry need not wait for the next."""
+
+        def work() -> T:
+            if self._lent:
+                self.free_unused()
+            return job()
+
+        return work
 
     def free_unused(self) -> None:
         """Free what nobody else refers to, and forget what has been in use for long. In a worker."""

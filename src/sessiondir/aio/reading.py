@@ -31,7 +31,8 @@ class AsyncStoreReader(AsyncStoreHandle):
         doc = self._at_hand(key)
         if doc is not None and is_light(doc):
             return doc.entry()
-        return self._lent(await self._workers.read(lambda: self._store.get(key), timeout))
+        job = self._freeing.before(lambda: self._store.get(key))
+        return self._lent(await self._workers.read(job, timeout))
 
     async def _get_existing(self, key: str) -> Entry:
         entry = await self.get(key)

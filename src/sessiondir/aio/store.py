@@ -146,7 +146,7 @@ class AsyncSessionStore(AsyncStoreInbox):
     async def _entry_of(self, doc: Document) -> Entry | None:
         if doc.is_parsed or is_light(doc):
             return doc.lazy_entry()
-        return self._lent(await self._workers.read(doc.lazy_entry))
+        return self._lent(await self._workers.read(self._freeing.before(doc.lazy_entry)))
 
     def _off_loop(self, compute: Compute[T], values: Mapping[str, Any]) -> _AsyncCompute[T]:
         """``compute`` for tasks: by a worker if ``values`` are large."""
