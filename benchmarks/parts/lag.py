@@ -294,7 +294,7 @@ def render(rows: Sequence[dict[str, Any]]) -> str:
         for row in rows
     ]
     notes = """\
-Milliseconds, over all rounds. Idle: a loop that does nothing for two seconds, on this machine just before.
+Milliseconds, over all rounds. Idle: a loop that does nothing, on this machine just before.
 Own: what of the lag can be the program's own doing: its threads used a processor, or a task of the loop waited for
 a disk. The rest is the machine's: the loop waited for a processor, or its timer came late. GC: the longest garbage
 collection, which stops every thread of a program; objects made before the rounds were frozen (gc.freeze), as
