@@ -565,20 +565,22 @@ def test_g1_an_interrupt_from_the_keyboard_leaves_whole_commits(store_path: str)
     """G1: Ctrl-C in the middle of many commits ends the program; every session is free and whole."""
     told = run_python(
         """
-        import asyncio, os, signal, sys, threading, time
+        import asyncio, itertools, os, signal, sys, threading
         from sessiondir import AsyncSessionStore, SessionStore
 
         async def main():
             async with AsyncSessionStore.open(sys.argv[1]) as store:
+                count = itertools.count(1)
                 async def work(number):
                     while True:
                         async with store.transaction("a", f"k{number}") as txn:
                             n = txn.get("a", {"n": 0})["n"] + 1
                             txn["a"] = {"n": n}
                             txn[f"k{number}"] = {"n": txn.get(f"k{number}", {"n": 0})["n"] + 1}
+                        if next(count) == 30:
+                            threading.Timer(0.02, os.kill, (os.getpid(), signal.SIGINT)).start()
                 await asyncio.gather(*(work(number) for number in range(8)))
 
-        threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
         try:
             asyncio.run(main())
         except KeyboardInterrupt:
