@@ -143,12 +143,18 @@ def _hot(operation: str, most_us: float, *, below_sqlite: bool) -> _Check:
     def check(results: Results) -> tuple[str, bool]:
         ours = hot_us(results["sizes"], OURS, operation)
         theirs = hot_us(results["sizes"], "sqlite", operation)
-        if ours is None or theirs is None:
+        if not ours or not theirs:
             raise _NotMeasured("")
-        met = ours <= most_us and (not below_sqlite or ours < theirs)
-        return f"{microseconds(ours)}, SQLite {microseconds(theirs)}", met
+        # In stores of every size: the sessions that are read are hot in all of them.
+        met = max(ours.values()) <= most_us
+        met = met and (not below_sqlite or all(us < theirs[count] for count, us in ours.items()))
+        return f"{_span(ours)}, SQLite {_span(theirs)}", met
 
     return check
+
+
+def _span(found: Mapping[str, float]) -> str:
+    return f"{microseconds(min(found.values()))} to {microseconds(max(found.values()))}"
 
 
 def _flat(results: Results) -> tuple[str, bool]:
@@ -191,7 +197,7 @@ def _memory(results: Results) -> tuple[str, bool]:
 
 def _bytes(results: Results) -> tuple[str, bool]:
     found = results["written"][OURS]
-    changed = max(found["update one field"], found["patch one field"])
+    changed = max(found[name] for name in found if "one field" in name)
     unchanged = max(found[name] for name in found if "same" in name or "nothing" in name)
     return f"{size(changed)}; unchanged {size(unchanged)}", changed < 1_000 and unchanged == 0
 

@@ -7,7 +7,6 @@ import itertools
 import time
 from collections.abc import Callable, Sequence
 from random import Random
-from statistics import median
 from typing import Any
 
 from benchmarks.entries import SLIM, make_store
@@ -111,7 +110,7 @@ def render(found: dict[str, Any]) -> str:
     return table(["", "store", *(f"{int(n):,} sessions" for n in sizes)], lines)
 
 
-def hot_us(found: dict[str, Any], name: str, operation: str) -> float | None:
-    """The median of an operation in the smallest store."""
+def hot_us(found: dict[str, Any], name: str, operation: str) -> dict[str, float]:
+    """The median of an operation in a store of each size; nothing if it was not measured."""
     one = found["stores"].get(name)
-    return median([figures["p50_us"] for figures in one[operation].values()][:1]) if one else None
+    return {count: figures["p50_us"] for count, figures in one[operation].items()} if one else {}

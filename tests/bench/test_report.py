@@ -161,6 +161,25 @@ def test_a_hold_is_compared_with_what_idle_windows_differ(held: list[float], sec
     assert "single windows to 120 us" in verdict.measured
 
 
+@pytest.mark.parametrize(("last_us", "word"), [(3.9, "met"), (4.1, "MISSED")])
+def test_a_hot_read_is_judged_in_stores_of_every_size(last_us: float, word: str) -> None:
+    """One that is quick in a small store only has missed the aim."""
+    stores = {
+        name: {"get": {count: {"p50_us": us} for count, us in zip(("240", "10000"), both, strict=True)}}
+        for name, both in (("sessiondir", (3.0, last_us)), ("sqlite", (10.0, 9.0)))
+    }
+    verdict = _verdict({"sizes": {"sizes": [240, 10_000], "stores": stores}}, "hot read")
+    assert verdict.word == word
+    assert verdict.measured == f"3.00 us to {last_us:.2f} us, SQLite 9.00 us to 10.0 us"
+
+
+def test_a_change_of_length_counts_among_the_bytes() -> None:
+    """Every change of one field has to be short."""
+    found = {"update one field": 140, "update one field, its length changes": 2_000, "patch one field": 140}
+    rows = {"written": {"sessiondir": found | {"put the same value": 0}}}
+    assert _verdict(rows, "bytes of a one-field change").word == "MISSED"
+
+
 def test_older_results_have_no_windows() -> None:
     """One P99 before and one after say nothing: not measured."""
     rows = _held_rows([100.0], [100.0])
