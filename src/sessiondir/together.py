@@ -36,13 +36,18 @@ class Together(Generic[T]):
         self._room = threading.Semaphore(_WAITING)
         self._failure: BaseException | None = None
         self._threads: list[threading.Thread] = []
-        for _ in range(threads if not sys.is_finalizing() else 0):
-            thread = threading.Thread(target=self._run, name=name, daemon=True)
-            try:
-                thread.start()
-            except RuntimeError:
-                break  # the system gives no more
-            self._threads.append(thread)
+        try:
+            for _ in range(threads if not sys.is_finalizing() else 0):
+                thread = threading.Thread(target=self._run, name=name, daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError:
+                    break  # the system gives no more
+                self._threads.append(thread)
+        except BaseException:
+            for _ in range(threads):  # the last may run although it is not in the list yet
+                self._items.put(None)
+            raise
 
     def give(self, item: T) -> None:
         """Have ``item`` worked on soon; waits while too many others are."""

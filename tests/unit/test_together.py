@@ -116,6 +116,25 @@ def test_no_call_goes_on_when_the_block_was_left(monkeypatch: pytest.MonkeyPatch
     assert not [thread for thread in threading.enumerate() if thread.name == "test"]
 
 
+def test_no_thread_stays_where_starting_them_was_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that run already end, also the one whose start was interrupted."""
+    start = threading.Thread.start
+    started: list[threading.Thread] = []
+
+    def interrupted(thread: threading.Thread) -> None:
+        start(thread)
+        started.append(thread)
+        if len(started) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        Together(Work(), MANY, "test")
+    for thread in started:
+        thread.join(30)
+    assert [thread.is_alive() for thread in started] == [False] * 3
+
+
 def test_it_works_where_no_thread_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
     """Then the giver does the work."""
 
