@@ -32,6 +32,8 @@ from sessiondir.mutex import OwnedMutex
 _log = logging.getLogger("sessiondir")
 _SPINS = 30
 """Tries of the commit lock before the first sleep: it is held for some ten microseconds."""
+_CROWD_SHARE = 32
+_LONGEST_PAUSE_S = 0.01
 _STRIPES = 256
 
 
@@ -42,11 +44,11 @@ class Backoff:
     the end of the run queue and may come back after many milliseconds.
     """
 
-    __slots__ = ("_clock", "_longest_s", "_pause_s", "_spins")
+    __slots__ = ("_clock", "_pause_s", "_spins", "longest_s")
 
     def __init__(self, clock: Clock, longest_s: float, spins: int = 0, first_s: float = 50e-6) -> None:
         self._clock = clock
-        self._longest_s = longest_s
+        self.longest_s = longest_s
         self._pause_s = first_s
         self._spins = spins
 
@@ -61,7 +63,7 @@ class Backoff:
     def next_s(self) -> float:
         """How long to sleep next, in seconds, for a caller who sleeps in his own way."""
         pause_s = self._pause_s
-        self._pause_s = min(self._longest_s, pause_s * 1.3)
+        self._pause_s = min(self.longest_s, pause_s * 1.3)
         return pause_s
 
 
@@ -79,7 +81,7 @@ def take_flock(
         return True
     except BlockingIOError:
         pass
-    deadline = clock.monotonic() + timeout_s
+    started = clock.monotonic()
     backoff = Backoff(clock, 0.001, _SPINS)
     while True:
         if backoff.wait() and meanwhile is not None:
@@ -88,8 +90,12 @@ def take_flock(
             fs.flock(fd, exclusive)
             return True
         except BlockingIOError:
-            if clock.monotonic() >= deadline:
+            waited_s = clock.monotonic() - started
+            if waited_s >= timeout_s:
                 return False
+            # A long wait means a crowd. A hundred processes that look every millisecond keep all processors
+            # busy, and a holder that has to queue for one lets go so late that the crowd only grows.
+            backoff.longest_s = min(max(0.001, waited_s / _CROWD_SHARE), _LONGEST_PAUSE_S)
 
 
 class LockFile:

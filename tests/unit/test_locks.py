@@ -230,6 +230,21 @@ def test_who_waits_for_a_flock_does_other_work_after_each_sleep_and_not_between(
     assert tries[0] > sleeps[0] + 10 > 10
 
 
+def test_who_has_waited_long_for_a_flock_looks_rarely(place: Place) -> None:
+    """A crowd must leave the processors to the holder; a short wait is looked after every millisecond."""
+    clock, tries, leap = LeapingClock(), [], LeapingClock.sleep
+    clock.sleep = lambda seconds: (tries.append((clock.slept_s, seconds)), leap(clock, seconds))  # type: ignore[method-assign,assignment]
+    one, two = (os.open(place.path, os.O_RDONLY) for _ in range(2))
+    fs = place.directory.fs
+    assert take_flock(fs, clock, one, 0)
+    assert take_flock(fs, clock, two, 2) is False
+    os.close(one)
+    os.close(two)
+    assert max(pause for at, pause in tries if at < 0.008) <= 0.0011
+    assert min(pause for at, pause in tries if at > 0.5) >= 0.009
+    assert max(pause for _, pause in tries) <= 0.011
+
+
 def test_waits_grow_up_to_a_bound() -> None:
     """A wait begins short, grows, and never exceeds its bound."""
     clock = LeapingClock()
