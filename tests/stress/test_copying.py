@@ -19,6 +19,10 @@ _PAIRS = 6
 
 def _copy_while_busy(path: str, seconds: float, journal_bytes: int) -> tuple[int, int]:
     """Copy and judge until ``seconds`` have passed; copies judged, and copies that missed a file."""
+    with open_on(QuickFs(), path) as store:
+        for number in range(_PAIRS):
+            store.put(f"left {number}", {"n": 0, "pad": ""})
+            store.put(f"right {number}", {"n": 0, "pad": ""})
     rng = seeded("copying")
     judged = missed = 0
     with contextlib.ExitStack() as stack:
@@ -53,10 +57,6 @@ def _judge(path: str) -> None:
 @pytest.mark.parametrize("journal_bytes", [1 << 22, 1 << 13], ids=["one-journal", "rotations"])
 def test_a_copy_of_a_busy_store_is_a_store(store_path: str, journal_bytes: int) -> None:
     """G12: every complete copy opens at once, without an error, with whole sessions, and takes commits."""
-    with open_on(QuickFs(), store_path) as store:
-        for number in range(_PAIRS):
-            store.put(f"left {number}", {"n": 0, "pad": ""})
-            store.put(f"right {number}", {"n": 0, "pad": ""})
     judged, missed = _copy_while_busy(store_path, 3.0, journal_bytes)
     assert judged > 0, f"{missed} copies missed a file"
 
