@@ -97,6 +97,7 @@ class Played:
         with open(f"{root}/notes.txt", "a", encoding="utf-8") as file:
             file.write("not ours\n")
         self.begin: Tree = read_tree(root)
+        inodes = _inodes(root)
         self.states = [look(root)]
         acting = Acting(fs := QuickFs(), root, row.options)
         for deed in row.deeds:
@@ -105,12 +106,12 @@ class Played:
         acting.close()
         drop_cores(fs)
         self.states[-1] = look(root)
-        end = read_tree(root)
+        end, same = read_tree(root), _inodes(root)  # a file that was replaced by an equal one was touched
         self._open_and_finish(root)  # what that changes the deeds only left for the next writer
         levelled = read_tree(root)
         self._untouched = {
             name: data for name, data in self.begin.items()
-            if data is not None and end.get(name) == levelled.get(name) == data
+            if data is not None and end.get(name) == levelled.get(name) == data and same.get(name) == inodes[name]
             and not name.endswith(("state.json", "/lock")) and "/journal-" not in name
         }  # fmt: skip
 
@@ -339,6 +340,11 @@ def _error_of(act: Callable[[], None], fs: FailingFileSystem) -> StoreError | No
     except OSError as exc:
         raise AssertionError(f"a bare {type(exc).__name__} came out of {fs.failed_call}: {exc}") from None
     return None
+
+
+def _inodes(root: str) -> dict[str, int]:
+    """Which file has each name."""
+    return {name: os.stat(f"{root}/{name}").st_ino for name in read_tree(root)}
 
 
 def _named(tree: Tree) -> Tree:
