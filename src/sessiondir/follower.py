@@ -184,8 +184,9 @@ class JournalFollower:
             state = None  # whoever writes next finds out
         if state is not None:
             self.skip_levelled(state)
-        if self.end - self.backlog_from > _BACKLOG_BYTES:
-            self.settle()
+        # No more than the excess: all of it takes most of a second, perhaps under the commit lock.
+        while self.end - self.backlog_from > _BACKLOG_BYTES and self.settle_some():
+            pass
 
     def skip_levelled(self, state: State) -> None:
         """Give up what the session files have according to ``state``, read just now. Mutex held.

@@ -66,6 +66,21 @@ def test_g6_settling_leaves_what_is_at_hand_current(store_path: str, behind: boo
         assert other["k0"] == writer["k0"] == {"n": 300, "m": 1}
 
 
+def test_g6_a_backlog_that_grows_too_long_is_shortened_by_its_excess_alone(store_path: str) -> None:
+    """Taking in all of it at once took most of a second, under whatever lock the reader had."""
+    with open_on(QuickFs(), store_path) as writer, open_on(QuickFs(), store_path) as other:
+        other.put("mine", {"n": 0})
+        view = other._core.view
+        longest = 0
+        for number in range(120):
+            writer.put(f"k{number % 90}", {"n": number, "text": "x" * 100_000})
+            assert other.version == number + 2
+            longest = max(longest, view.end - view.backlog_from)
+        assert 8_000_000 < view.end - view.backlog_from <= longest <= 8 << 20
+        assert [other[f"k{number}"]["n"] for number in (0, 29, 30, 89)] == [90, 119, 30, 89]
+        assert other["mine"] == {"n": 0}
+
+
 class TickingClock(Clock):
     """A clock on which a quarter of a second passes with every look, and sleeping takes no time."""
 
