@@ -197,7 +197,7 @@ def test_children_of_a_parent_that_is_busy_for_half_a_minute(store_path: str, ch
     """
     for durability, spread_s, held_s in (("power", 0.0, 30.0), ("power", 1.0, 0.0), ("process", 0.0, 0.0)):
         when = f"over {spread_s:g} s" if spread_s else "at one moment"
-        path = f"{store_path}-{durability}-{spread_s:g}"
+        path = f"{store_path.removesuffix('.d')}-{durability}-{spread_s:g}.d"
         waits = _burst(path, children, held_s, durability, spread_s)
         print(_told(children, waits), f"({when}, {durability} durability)")
         assert max(waits.values()) < _BOUND_S, waits
