@@ -30,6 +30,7 @@ from sessiondir.directory import StoreDirectory
 from sessiondir.document import Document
 from sessiondir.entries import SessionFiles
 from sessiondir.errors import CorruptFile, DurabilityUnknown, StoreError, translated
+from sessiondir.follower import SLICE_BYTES
 from sessiondir.journal import Header, JournalFile
 from sessiondir.listkeeping import ListingKeeper
 from sessiondir.lockfile import ByteLock
@@ -42,6 +43,8 @@ from sessiondir.view import View
 _log = logging.getLogger("sessiondir")
 _BATCH_FILES = 64
 _BATCH_BYTES = 8 << 20
+_SLICES = 128
+"""In about so many slices a long backlog is noted."""
 COMMIT_LOCK_S = 10.0
 
 
@@ -141,14 +144,21 @@ class Checkpointer:
         return True
 
     def _settle_in_slices(self, *, at_leisure: bool) -> None:
-        more = True
+        view, waiting = self._view, self.listing.waiting
+        known, more = view.end, True
+        slice_bytes = max(SLICE_BYTES, (known - view.backlog_from) // _SLICES)
         while more:
             begun = self._clock.monotonic()
-            with self._view.mutex:
-                more = self._view.settle_some()
+            with view.mutex:
+                more = view.settle_some(slice_bytes)
             # Or the other threads would wait for all of it. A thread that computes keeps the interpreter for
             # milliseconds after each system call of the others, who may hold a lock that everybody waits for.
-            self._clock.sleep(self._clock.monotonic() - begun if at_leisure else 0)
+            rest = at_leisure and not waiting
+            self._clock.sleep(self._clock.monotonic() - begun if rest else 0)
+            if view.backlog_from >= known:
+                # What came in meanwhile goes in larger slices: on a busy machine each one waits for a
+                # processor, and commits that come faster than slices would leave the checkpoint no end.
+                known, slice_bytes = view.end, slice_bytes * 4
 
     def _journal(self) -> JournalFile:
         file = self._view.journal

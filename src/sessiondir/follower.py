@@ -36,7 +36,8 @@ Position = tuple[int, int, int]
 
 _JUMPS = 20
 _BACKLOG_BYTES = 8 << 20
-_SLICE_BYTES = 1 << 14
+SLICE_BYTES = 1 << 14
+"""So much of a backlog is noted in less than a millisecond."""
 
 
 class JournalFollower:
@@ -229,12 +230,12 @@ class JournalFollower:
             pass
         self._touched.clear()
 
-    def settle_some(self) -> bool:
-        """As ``settle``, for a slice of the backlog that takes less than a millisecond; whether more is left."""
+    def settle_some(self, slice_bytes: int = SLICE_BYTES) -> bool:
+        """As ``settle``, for about so much of the backlog; whether more is left."""
         start = self.backlog_from
         if start >= self.end or self.journal is None:
             return False
-        size = _SLICE_BYTES
+        size = slice_bytes
         while True:
             text = journal.read_range(self._fs, self.journal.fd, start, min(self.end, start + size))
             cut = text.rfind(b"\n") + 1

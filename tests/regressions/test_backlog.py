@@ -114,6 +114,41 @@ def test_a_checkpoint_that_nobody_waits_for_rests_as_long_as_it_works(store_path
         assert (0.25 in clock.slept) is at_leisure
 
 
+@pytest.mark.parametrize("waited_for", [True, False])
+def test_a_checkpoint_ends_however_fast_commits_come_and_hurries_when_waited_for(
+    store_path: str, waited_for: bool
+) -> None:
+    """With small slices, and rests as long, it never caught up with four writers: no session file was written."""
+    clock = TickingClock()
+    with (
+        open_on(QuickFs(), store_path) as writer,
+        open_on(QuickFs(), store_path, clock=clock) as other,
+    ):
+        other.put("mine", {"n": 0})
+        for number in range(500):
+            writer.put(f"k{number}", {"text": "x" * 100})
+        assert other["k7"]
+        core, rests = other._core, list[float]()
+
+        def rest(seconds: float) -> None:
+            rests.append(seconds)
+            if waited_for:
+                core.checkpointer.listing.waiting.add("somebody")
+            elif len(rests) < 200:
+                for half in "ab":  # a little more than a slice
+                    writer.put(f"news{len(rests)}{half}", {"text": "x" * 10_000})
+                assert other.version == 501 + 2 * len(rests)
+
+        clock.sleep = rest  # type: ignore[method-assign]
+        assert core.checkpoint(10, at_leisure=True)
+        clock.sleep = rests.append  # type: ignore[method-assign]
+        core.checkpointer.listing.waiting.clear()
+        assert 3 <= len(rests) < 30
+        assert rests[0] == 0.25
+        assert (0.25 in rests[1:]) is not waited_for
+        assert core.checkpointer._state.version >= 501
+
+
 @pytest.mark.parametrize("first", ['a"b', "a\\b", 'a"b"c', "a\nb"])
 def test_g6_keys_that_look_alike_up_to_an_escape_share_no_commits(store_path: str, first: str) -> None:
     """Reading one of two keys with the same beginning before a quote leaves the other one's commits known."""
