@@ -124,17 +124,18 @@ class LockFile:
 
     def reopen_if_unlinked(self) -> None:
         """Notice that somebody removed the lock file: two inodes would not exclude each other."""
-        try:
-            named = self._fs.stat(layout.LOCK, dir_fd=self._directory.fd, follow_symlinks=False)
-            ours = self._fs.fstat(self.fd)
-            if (named.st_dev, named.st_ino) == (ours.st_dev, ours.st_ino):
-                return
-        except FileNotFoundError:
-            pass
-        _log.warning("%s was removed or replaced; opened anew", self._directory.file_path(layout.LOCK))
-        old = self.fd
-        self.open()  # if that fails the old one stays: a handle without one could tell nobody what is wrong
-        self._fs.close(old)
+        with self._named:  # of two threads that notice it, one would close what the other one opened
+            try:
+                named = self._fs.stat(layout.LOCK, dir_fd=self._directory.fd, follow_symlinks=False)
+                ours = self._fs.fstat(self.fd)
+                if (named.st_dev, named.st_ino) == (ours.st_dev, ours.st_ino):
+                    return
+            except FileNotFoundError:
+                pass
+            _log.warning("%s was removed or replaced; opened anew", self._directory.file_path(layout.LOCK))
+            old = self.fd
+            self.open()  # if that fails the old one stays: a handle without one could tell nobody what is wrong
+            self._fs.close(old)
 
     def try_byte(self, position: int, request: bytes) -> bool:
         """Take one byte without waiting."""

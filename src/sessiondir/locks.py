@@ -280,8 +280,8 @@ class KeyLocks:
     def awaiting_turn(self, ref: KeyRef, *, had_turn: bool) -> Iterator[Callable[[float], float]]:
         """A block that waits for other processes; gives how long to pause after so many seconds of waiting."""
         self._file.reopen_if_unlinked()
-        self._turns.mark(ref)
         try:
+            self._turns.mark(ref)
             yield lambda waited_s: self._turns.pause_s(waited_s, had_turn=had_turn)
             ref.turn_ends = self._clock.monotonic() + TURN_S
         finally:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 from collections.abc import Callable
 
 import pytest
+from support.acting import ActingFs
 from support.places import Place
 from support.seams import RuledFileSystem
 
@@ -71,3 +73,34 @@ def test_g10_a_lock_file_that_is_not_one_is_refused(place: Place, tmp_path: obje
             path.rmdir()
         else:
             path.unlink()
+
+
+def test_two_threads_that_miss_the_lock_file_open_it_once(place: Place) -> None:
+    """F15: else each closes the same descriptor, whose number may be another file's by then."""
+    fs = ActingFs()
+    other = Place(place.path, fs)
+    file = other.lock_file()
+    (place.path / layout.LOCK).unlink()
+    opened = len(fs.open_fds)
+    failures: list[BaseException] = []
+
+    def reopen() -> None:
+        try:
+            file.reopen_if_unlinked()
+        except BaseException as exc:
+            failures.append(exc)
+
+    thread = threading.Thread(target=reopen)
+
+    def let_another_in() -> None:
+        thread.start()
+        thread.join(0.2)  # it waits for us, or has done it all
+
+    fs.before("open", let_another_in, lambda name, *_: name == layout.LOCK)
+    reopen()
+    thread.join()
+    assert fs.acted
+    assert failures == []
+    assert os.fstat(file.fd).st_ino == (place.path / layout.LOCK).stat().st_ino
+    assert len(fs.open_fds) == opened
+    other.close()
