@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import itertools
 import sys
 import threading
 from typing import Any
@@ -186,3 +187,47 @@ def test_a_loop_that_was_closed_leaves_the_rest_to_the_next(
     asyncio.run(first())
     assert handles[0]._freeing._lent
     asyncio.run(second())
+
+
+@pytest.mark.parametrize("shape", ["chain", "ring"])
+def test_what_a_caller_linked_is_let_go_of_as_fast_as_anything(
+    prepared: str, monkeypatch: pytest.MonkeyPatch, shape: str
+) -> None:
+    """In its own copy a caller may link objects to each other, many times over or in a circle."""
+    taken = 0
+    free_some = freeing._free_some
+
+    def counted(values: list[Any]) -> None:
+        nonlocal taken
+        taken += 1
+        assert taken < COUNT, "goes round in circles"
+        free_some(values)
+
+    monkeypatch.setattr(freeing, "_free_some", counted)
+
+    async def run() -> None:
+        async with AsyncSessionStore.open(prepared) as store:
+            messages = messages_of(await store["a"])
+            for before, message in itertools.pairwise(messages):
+                message["before"] = message["before again"] = before
+                if shape == "ring":
+                    before["next"] = message
+            del messages, before, message
+            while store._freeing._lent:  # the suite's time-out is the bound
+                await asyncio.sleep(0.001)
+
+    asyncio.run(run())
+    assert 0 < taken < COUNT
+
+
+def test_what_comes_after_closing_is_the_callers_alone(prepared: str) -> None:
+    """An entry that reaches its task when the handle is closed already is not kept by the handle."""
+
+    async def run() -> None:
+        store = await AsyncSessionStore.open(prepared)
+        entry = await store["a"]
+        await store.close()
+        assert store._lent(entry) is entry
+        assert not store._freeing._lent
+
+    asyncio.run(run())

@@ -10,12 +10,14 @@ import threading
 import traceback
 from collections.abc import Callable
 from multiprocessing import forkserver, resource_tracker
+from typing import Any
 
 import pytest
 from harness.processes import PATIENCE_S
 from harness.story import errors_of
 
 from sessiondir import AsyncSessionStore, SessionStore
+from sessiondir.aio import freeing
 from sessiondir.errors import LockTimeout, StoreError, StoreNotFound
 from sessiondir.fs import FileSystem
 
@@ -233,6 +235,47 @@ def test_a_child_forked_during_a_sync_of_tasks_syncs_by_itself(store_path: str) 
         return found
 
     assert loop.run_until_complete(end()) == ["first", "parent", "child"]
+    loop.close()
+
+
+def test_a_child_forked_while_a_worker_looks_what_to_free_reads_large_entries(
+    store_path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """G7: what a thread of the parent held at that moment stops no task of the child."""
+    looking, may_go_on = threading.Event(), threading.Event()
+    references = freeing._references
+
+    def held(*args: Any) -> int:
+        looking.set()
+        assert may_go_on.wait(PATIENCE_S)
+        return references(*args)
+
+    loop = asyncio.new_event_loop()
+
+    async def begin() -> tuple[AsyncSessionStore, Any]:
+        store = await AsyncSessionStore.open(store_path)
+        await store.put("large", {"texts": ["lorem ipsum"] * 30_000})
+        found = await store.get("large")
+        monkeypatch.setattr(freeing, "_references", held)
+        while not looking.is_set():
+            await asyncio.sleep(0.001)
+        return store, found
+
+    store, found = loop.run_until_complete(begin())
+
+    async def in_child() -> None:
+        assert await store.get("large") == found
+        await store.close()
+
+    def child() -> None:
+        may_go_on.set()
+        asyncio.run(in_child())
+
+    try:
+        _wait(_fork(child))
+    finally:
+        may_go_on.set()
+    loop.run_until_complete(store.close())
     loop.close()
 
 

@@ -5,16 +5,18 @@ at once: some milliseconds, which a task would spend on the loop. So a handle go
 referring to the arrays and objects of each large entry that it hands out, looks now and then
 whether anybody else still does, and if not has a worker free them.
 
-Nothing that was handed out is changed. Reference counts only decide when to let go.
+Nothing that was handed out is changed, and nothing is looked into that somebody else refers
+to: a caller may have put anything there, also what refers to itself. Reference counts tell.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from sessiondir import steps
@@ -40,7 +42,8 @@ class Freeing:
 
     def __init__(self, submit: Callable[[asyncio.AbstractEventLoop, Callable[[], None]], None]) -> None:
         self._submit = submit
-        self._mutex = threading.Lock()
+        self._mutexes: dict[int, threading.Lock] = {}
+        """By process: a thread of the parent may have held it when a child was forked."""
         self._lent: dict[int, tuple[Any, float]] = {}
         """By identity: an array or object, and until when to look after it."""
         self._due_s = 0.0
@@ -51,7 +54,7 @@ class Freeing:
         if _getrefcount is None:
             return
         now = time.monotonic()
-        with self._mutex:
+        with self._mutex():
             for value in own_values(entry):
                 if type(value) in _CONTAINERS and len(value) > 0:
                     self._lent[id(value)] = (value, now + _LONGEST_S)
@@ -72,7 +75,7 @@ class Freeing:
             self._submit(loop, self.free_unused)
         except StoreClosed:
             return  # which sees to the rest
-        with self._mutex:
+        with self._mutex():
             if not self._lent:
                 self._due_s = 0.0
                 return
@@ -88,36 +91,40 @@ class Freeing:
 
         return work
 
+    def _mutex(self) -> threading.Lock:
+        pid = os.getpid()
+        return self._mutexes.get(pid) or self._mutexes.setdefault(pid, threading.Lock())
+
     def free_unused(self) -> None:
         """Free what nobody else refers to, and forget what has been in use for long. In a worker."""
         now = time.monotonic()
         unused: list[Any] = []
-        with self._mutex:
+        with self._mutex():
             for name in list(self._lent):
-                if _references(self._lent, name) <= _ALONE or self._lent[name][1] < now:
+                if _references(self._lent[name], 0) <= _ALONE or self._lent[name][1] < now:
                     unused.append(self._lent.pop(name)[0])
         _free(unused)
 
     def free_all(self) -> None:
         """Let go of everything. In a worker."""
-        with self._mutex:
+        with self._mutex():
             lent, self._lent = self._lent, {}
         rest = [value for value, _ in lent.values()]
         del lent
         _free(rest)
 
 
-def _references(lent: dict[int, tuple[Any, float]], name: int) -> int:
+def _references(holder: Sequence[Any], index: int) -> int:
     assert _getrefcount is not None
-    return _getrefcount(lent[name][0])
+    return _getrefcount(holder[index])
 
 
-_ALONE = _references({0: ([], 0.0)}, 0) if _getrefcount is not None else 0
+_ALONE = _references([[]], 0) if _getrefcount is not None else 0
 """What ``_references`` is for a value that nobody else refers to."""
 
 
 def _free(values: list[Any]) -> None:
-    """Let go of values and what is in them, a few at a time. ``values`` is empty afterwards."""
+    """Let go of values and of what is in them alone, a few at a time. ``values`` is empty afterwards."""
     while values:
         steps.step(_free_some, values, steps.LARGE_BYTES + 1)
 
@@ -126,10 +133,13 @@ def _free_some(values: list[Any]) -> None:
     for _ in range(_AT_ONCE):
         if not values:
             return
+        alone = _references(values, -1) <= _ALONE
         value = values.pop()
         kind = type(value)
-        if kind is dict or kind is list:
-            # A copy, because somebody may be changing what is still in use.
-            inner = tuple(value.values() if kind is dict else value)
+        if alone and kind in _CONTAINERS:
+            # From here on these members stand in ``values``; the last reference to what held them goes.
+            inner = value.values() if kind is dict else value
             if any(type(one) in _CONTAINERS for one in inner):
                 values.extend(inner)
+            del inner
+        del value  # or the next one would not be alone, if it is the same again

@@ -159,7 +159,7 @@ class AsyncStoreHandle:
 
     def _lent(self, entry: Entry | None) -> Entry | None:
         """``entry``, a large one that a worker has made; when nobody uses it any more a worker frees it."""
-        if entry is not None:
+        if entry is not None and not self._closed:  # else nobody would let go of it
             self._freeing.lend(entry)
         return entry
 
@@ -168,16 +168,21 @@ class AsyncStoreHandle:
         if self._unclaimed.pop(mark, None) is None:
             raise closed_error()
 
+    def _give_back_or_tell(self, give_back: Callable[[], object]) -> None:
+        try:
+            give_back()
+        except StoreError as exc:
+            tell_of_term(self.path, exc)
+
     def _end(self) -> None:
         """The last job of all, when no other is at work."""
         while self._unclaimed:
             _, give_back = self._unclaimed.popitem()
-            try:
-                give_back()
-            except StoreError as exc:
-                tell_of_term(self.path, exc)
-        self._freeing.free_all()
-        self._store.close()
+            self._give_back_or_tell(give_back)
+        try:
+            self._freeing.free_all()
+        finally:
+            self._store.close()
 
     def __repr__(self) -> str:
         return f"<AsyncSessionStore {self.path}{' closed' if self._closed else ''}>"
