@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -215,17 +215,29 @@ def acknowledge(
     return _change(core, key, ids, lambda numbers: Ack(key, numbers), timeout_s, durability)
 
 
-def put_back(core: Core, key: str, ids: frozenset[str], timeout_s: float) -> tuple[int, Committed | None]:
-    """Let messages wait again that this process has taken; how many there were."""
+def put_back(
+    core: Core, key: str, deliveries: Mapping[str, int | None], timeout_s: float
+) -> tuple[int, Committed | None]:
+    """Let messages wait again that this process has taken; how many there were.
+
+    By id which delivery is meant, None: whichever. What another consumer of this process has taken since stays
+    taken, if the delivery is told.
+    """
     ours = procfs.process_identity()
+
+    def is_meant(one: MessageRecord) -> bool:
+        if one.holder is None or one.holder.process != ours:
+            return False
+        return deliveries.get(one.id) in (None, one.takes)
+
     return _change(
         core,
         key,
-        ids,
+        frozenset(deliveries),
         lambda numbers: Take(key, numbers, None),
         timeout_s,
         "process",
-        lambda one: one.holder is not None and one.holder.process == ours,
+        is_meant,
     )
 
 
@@ -286,6 +298,19 @@ def ids_of(messages: Message | str | Iterable[Message | str]) -> frozenset[str]:
     if isinstance(messages, (str, Message)):
         messages = (messages,)
     return frozenset(one.id if isinstance(one, Message) else one for one in messages)
+
+
+def deliveries_of(messages: Message | str | Iterable[Message | str]) -> dict[str, int | None]:
+    """By the id of each message which of its deliveries is meant; None where only the id was given."""
+    if isinstance(messages, (str, Message)):
+        messages = (messages,)
+    found: dict[str, int | None] = {}
+    for one in messages:
+        if isinstance(one, Message):
+            found[one.id] = one.deliveries
+        else:
+            found[one] = None
+    return found
 
 
 def check_limit(limit: object) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from sessiondir import deciding, inbox, terms
 from sessiondir.aside import MessageRecord
 from sessiondir.errors import InvalidOption
-from sessiondir.inbox import InboxInfo, Message, check_limit, ids_of, message_of, waiting
+from sessiondir.inbox import InboxInfo, Message, check_limit, deliveries_of, ids_of, message_of, waiting
 from sessiondir.leasing import StoreLeases
 from sessiondir.model import Durability
 from sessiondir.watch import Quiet
@@ -138,11 +138,14 @@ class StoreInbox(StoreLeases):
         return count
 
     def put_back(self, key: str, messages: Message | str | Iterable[Message | str]) -> int:
-        """Let messages that this process took wait again, in their old places; how many there were."""
+        """Let messages that this process took wait again, in their old places; how many there were.
+
+        A message that was taken again since stays taken; an id alone stands for whichever delivery.
+        """
         if self._reading() is None:
             return 0
         core = self._writing()
-        count, committed = inbox.put_back(core, core.ref(key).key, ids_of(messages), self._lock_timeout)
+        count, committed = inbox.put_back(core, core.ref(key).key, deliveries_of(messages), self._lock_timeout)
         self._settle_process(committed)
         return count
 

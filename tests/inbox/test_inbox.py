@@ -281,6 +281,22 @@ def test_putting_back(open_directory: Opener, store_path: str) -> None:
         assert store.put_back(KEY, first) == 0
 
 
+def test_putting_back_an_earlier_delivery(open_directory: Opener) -> None:
+    """What another consumer of the process has taken since stays taken; an id stands for whichever delivery."""
+    store = open_directory()
+    store.post(KEY, "m", id="m")
+    store.post(KEY, "n", id="n")
+    first = store.take(KEY)
+    assert store.put_back(KEY, iter(first)) == 2
+    (again,) = store.take(KEY, 1)
+    assert store.put_back(KEY, first) == 0
+    assert ids(store) == ["n"]
+    assert store.put_back(KEY, again) == 1
+    store.take(KEY)
+    assert store.put_back(KEY, ["m", first[1]]) == 1
+    assert ids(store) == ["m"]
+
+
 def test_taking_for_a_block(open_directory: Opener) -> None:
     """Acknowledged when it ends, put back when it raises."""
     store = open_directory()
