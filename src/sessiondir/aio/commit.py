@@ -103,11 +103,33 @@ class TaskCommitter:
         def work(reply: Reply) -> None:
             with deciding.waiting_at_most(_PATIENCE_S):
                 result = job()
-            if durability == "power":
-                # With the last commit of all the job's is durable, too.
-                self._syncing.join(core, deciding.last_commit(core), reply, result)
-            else:
-                reply.answer(result)
+            self._answer_when_durable(core, reply, result, durability)
 
         found: T = await self._until_unlocked(core, work, timeout_s)
         return found
+
+    async def finish_first(
+        self, find_core: Callable[[], Core | None], job: Callable[[], T], durability: Durability
+    ) -> T:
+        """As ``finish`` for a job that may make the store; ``find_core`` gives its core afterwards.
+
+        One job of a worker, so that a handle closed meanwhile refuses all of it or nothing.
+        """
+
+        def work(reply: Reply) -> None:
+            result = job()
+            core = find_core()
+            if core is not None and core.is_ready():
+                self._answer_when_durable(core, reply, result, durability)
+            else:
+                reply.answer(result)
+
+        found: T = await self._workers.settle(work)
+        return found
+
+    def _answer_when_durable(self, core: Core, reply: Reply, result: object, durability: Durability) -> None:
+        if durability == "power":
+            # With the last commit of all the job's is durable, too.
+            self._syncing.join(core, deciding.last_commit(core), reply, result)
+        else:
+            reply.answer(result)

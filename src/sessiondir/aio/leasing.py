@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Generator
 from types import TracebackType
 from typing import Any, TypeVar
@@ -63,7 +64,8 @@ class AsyncLease:
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is GeneratorExit:
-            return  # thrown away with its loop: its term ends by itself
+            self._store._see_to_it_behind(self._lease.release)
+            return
         if kind is not None:
             await self._store._see_through(self._lease.release)
             return
@@ -152,11 +154,7 @@ class AsyncStoreLeases(AsyncStoreReader):
         timeout_s = self._store._wait_s(timeout)
         if await self._reading_core() is None:
             # The first commit of a store makes it, or there is nothing to change in one that is not there.
-            result = await self._workers.finish(job)
-            core = self._store._core
-            if core is None or not core.is_ready():
-                return result
-            return await self._committer.finish(core, lambda: result, level, timeout_s)
+            return await self._committer.finish_first(lambda: self._store._core, job, level)
         if self._store._read_only:
             return await self._workers.finish(job)
         return await self._committer.finish(await self._writing_core(), job, level, timeout_s)
@@ -172,13 +170,34 @@ class AsyncStoreLeases(AsyncStoreReader):
         except StoreError as exc:
             tell_of_term(self.path, exc)
 
+    def _see_to_it_behind(self, job: Callable[[], object]) -> None:
+        """As ``_see_through`` where nothing may be awaited: the loop, or a generator, was closed over the block.
+
+        This may be in the middle of a garbage collection, so it takes no lock: the loop that runs has a worker
+        do it, or else closing does.
+        """
+        mark = object()
+        self._unclaimed[mark] = job
+        with contextlib.suppress(RuntimeError):  # none runs
+            asyncio.get_running_loop().call_soon(self._give_back_behind, mark)
+
+    def _give_back_behind(self, mark: object) -> None:
+        def work() -> None:
+            job = self._unclaimed.pop(mark, None)
+            if job is not None:
+                self._give_back_or_tell(job)
+
+        with contextlib.suppress(StoreClosed):  # closing does it
+            self._workers.submit(work)
+
     async def _give_back(self, mark: object, why: BaseException) -> None:
         """As ``_see_through`` for what a call took and cannot hand over, if it did; closing does the same."""
         give_back = self._unclaimed.get(mark)
         closing = False
         try:
-            # Thrown away with its loop nothing may be awaited: its term ends by itself.
-            if give_back is not None and not isinstance(why, GeneratorExit):
+            if give_back is not None and isinstance(why, GeneratorExit):
+                self._see_to_it_behind(give_back)
+            elif give_back is not None:
                 await self._to_the_end(give_back)
         except StoreClosed:
             closing = True

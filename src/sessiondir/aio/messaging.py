@@ -37,10 +37,12 @@ class Taking:
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # Thrown away with its loop nothing may be awaited: they wait again when their term is over.
-        if not self._messages or kind is GeneratorExit:
+        if not self._messages:
             return
         store, key, messages = self._store._store, self._key, self._messages
+        if kind is GeneratorExit:
+            self._store._see_to_it_behind(lambda: store.put_back(key, messages))
+            return
         if kind is not None:
             await self._store._see_through(lambda: store.put_back(key, messages))
             return

@@ -17,7 +17,7 @@ from sessiondir.changes import Compute, check_entry, conflict, deleting, patchin
 from sessiondir.commit import Moved
 from sessiondir.core import Core
 from sessiondir.document import Document
-from sessiondir.errors import ConflictError, InvalidOption
+from sessiondir.errors import ConflictError, InvalidOption, StoreClosed
 from sessiondir.firstchange import rebased, rebased_edit
 from sessiondir.lazyentry import LazyEntry
 from sessiondir.leases import Fence, fence_check, require_token
@@ -89,7 +89,12 @@ class AsyncSessionStore(AsyncStoreInbox):
         """Set and remove some top-level fields; the entry afterwards. As ``SessionStore.patch``."""
         compute = self._off_loop(patching(fields, create, self._limits), fields)
         found = (await self._change(key, compute, timeout, durability, fence=fence))[1]
-        return await self._entry_of(found) if found is not None else None
+        if found is None:
+            return None
+        try:
+            return await self._entry_of(found)
+        except StoreClosed:
+            return found.lazy_entry()  # closed meanwhile; but this is committed
 
     async def update(
         self,
