@@ -293,5 +293,6 @@ def test_waiting_for_a_stopped_process_is_bounded_cancelled_at_once_and_ties_up_
                 core.committer.unlock(mine)
                 await waiting[0]
                 assert await store.version() == before + 2
+            await kept.release()  # or its thread would tell a later test that the handle is closed
 
     asyncio.run(run())
