@@ -33,6 +33,7 @@ _log = logging.getLogger("sessiondir")
 _SPINS = 30
 """Tries of the commit lock before the first sleep: it is held for some ten microseconds."""
 _CROWD_SHARE = 32
+_LAST_LOOKS = 128
 _LONGEST_PAUSE_S = 0.01
 _STRIPES = 256
 
@@ -95,7 +96,9 @@ def take_flock(
                 return False
             # A long wait means a crowd. A hundred processes that look every millisecond keep all processors
             # busy, and a holder that has to queue for one lets go so late that the crowd only grows.
-            backoff.longest_s = min(max(0.001, waited_s / _CROWD_SHARE), _LONGEST_PAUSE_S)
+            # Who is about to give up looks often again: newcomers do, and would get every turn before him.
+            pause_s = min(waited_s / _CROWD_SHARE, (timeout_s - waited_s) / _LAST_LOOKS, _LONGEST_PAUSE_S)
+            backoff.longest_s = max(0.001, pause_s)
 
 
 class LockFile:
