@@ -39,7 +39,8 @@ def handed_out(doc: Document, entry: Mapping[str, Any]) -> HandedOut | None:
 def read_back(text: bytes, value: Any, before: list[Any] | None, text_before: bytes) -> Any:
     """The value of ``text``, which is the JSON of ``value``, and takes the place of ``text_before``.
 
-    The first members of ``value`` that are those of ``before``, and have the same JSON as then, stay.
+    The first members of ``value`` that are those of ``before``, and have the same JSON as then, stay. So does what
+    a callback put into one of them in place of its equal in JSON, such as a tuple for a list.
     """
     count = _same_objects(value, before) if before is not None and type(value) is list else 0
     if count:
