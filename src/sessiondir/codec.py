@@ -400,9 +400,7 @@ def decode_fields(data: bytes) -> Fields:
         except (msgspec.MsgspecError, ValueError, RecursionError):
             value = None  # told, or read more tolerantly, below
         if type(value) is dict:
-            return {
-                name: _encode_plain(item) if type(item) in _CONTAINERS else item for name, item in value.items()
-            }
+            return {name: _stored(item) for name, item in value.items()}
     return fields_from_raw(split_object(data))
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.seams import WaitingDisk
 
 from aio.obstacles import OBSTACLES, is_quiet
 from aio.stepping import WAYS, interrupted
@@ -212,31 +212,21 @@ def test_interrupted_while_closing_it_is_closed(store_path: str, way: str) -> No
 
 def test_g2_cancelled_again_and_again_a_commit_is_finished(store_path: str) -> None:
     """G2: a task that is cancelled at every turn of the loop, as structured concurrency does, ends its commit."""
-    syncing, go_on = threading.Event(), threading.Event()
-
-    class WaitingDisk(FileSystem):
-        @staticmethod
-        def fdatasync(fd: int) -> None:
-            if armed:
-                syncing.set()
-                go_on.wait()
-
-    armed = False
+    disk = WaitingDisk()
 
     async def run() -> None:
-        nonlocal armed
-        async with AsyncSessionStore.open(store_path, fs=WaitingDisk(), checkpoint_interval=3600) as store:
+        async with AsyncSessionStore.open(store_path, fs=disk, checkpoint_interval=3600) as store:
             await store.put("a", {"n": 1})
-            armed = True
+            disk.armed = True
             task = asyncio.create_task(store.put("a", {"n": 2}))
             turns = 0
             while not task.done():
-                task.cancel() if syncing.is_set() else None
+                task.cancel() if disk.syncing.is_set() else None
                 turns += 1
-                if syncing.is_set() and turns > 2000:
-                    go_on.set()
+                if disk.syncing.is_set() and turns > 2000:
+                    disk.go_on.set()
                 await asyncio.sleep(0)
-            armed = False
+            disk.armed = False
             assert task.cancelled()
             assert await store.get("a") == {"n": 2}
 

@@ -10,13 +10,13 @@ from typing import Any
 import anyio
 import pytest
 import uvloop
+from support.seams import WaitingDisk
 
 from aio.beside import BESIDE, set_up, state_of
 from aio.obstacles import is_quiet
 from aio.stepping import WAYS, interrupted
 from aio.test_cancellation import CALLS, OLD
 from sessiondir import AsyncSessionStore, SessionStore
-from sessiondir.fs import FileSystem
 
 # libuv makes a pipe with its first loop and keeps it; it is not to count as a test's leak.
 uvloop.run(asyncio.sleep(0))
@@ -90,22 +90,12 @@ def test_g2_a_cancelled_scope_of_anyio_leaves_commits_whole_and_sessions_free(
     store_path: str, options: dict[str, Any]
 ) -> None:
     """G2: a scope that cancels its tasks again and again ends when their commits are finished; nothing is half."""
-    syncing, go_on = threading.Event(), threading.Event()
-
-    class WaitingDisk(FileSystem):
-        @staticmethod
-        def fdatasync(fd: int) -> None:
-            if armed:
-                syncing.set()
-                go_on.wait()
-
-    armed = False
+    disk = WaitingDisk()
 
     async def run() -> None:
-        nonlocal armed
-        async with AsyncSessionStore.open(store_path, fs=WaitingDisk(), checkpoint_interval=3600) as store:
+        async with AsyncSessionStore.open(store_path, fs=disk, checkpoint_interval=3600) as store:
             await store.replace({"a": {"n": 1}, "b": {"n": 1}, "c": {"n": 1}})
-            armed = True
+            disk.armed = True
 
             async def sit(entry: dict[str, Any]) -> dict[str, Any]:
                 await anyio.sleep(3600)
@@ -115,11 +105,11 @@ def test_g2_a_cancelled_scope_of_anyio_leaves_commits_whole_and_sessions_free(
                 group.start_soon(store.put, "a", {"n": 2})
                 group.start_soon(store.update, "b", sit)
                 group.start_soon(store.update, "b", sit)
-                while not syncing.is_set():
+                while not disk.syncing.is_set():
                     await anyio.sleep(0.001)
                 group.cancel_scope.cancel()
-                asyncio.get_running_loop().call_later(0.02, go_on.set)
-            armed = False
+                asyncio.get_running_loop().call_later(0.02, disk.go_on.set)
+            disk.armed = False
             with anyio.move_on_after(0.01) as scope:
                 await store.update("c", sit)
             assert scope.cancelled_caught

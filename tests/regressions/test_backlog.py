@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+from collections.abc import Iterator
 
 import pytest
 from harness.story import open_on
@@ -96,10 +98,9 @@ class TickingClock(Clock):
         self.slept.append(seconds)
 
 
-@pytest.mark.parametrize("at_leisure", [True, False])
-def test_a_checkpoint_that_nobody_waits_for_rests_as_long_as_it_works(store_path: str, at_leisure: bool) -> None:
-    """Between the slices of a long backlog the other threads get the interpreter; a flush does not dawdle."""
-    clock = TickingClock()
+@contextlib.contextmanager
+def _behind(store_path: str, clock: Clock) -> Iterator[tuple[SessionStore, SessionStore]]:
+    """A writer, and another handle that has looked at its 500 commits and levelled none."""
     with (
         open_on(QuickFs(), store_path) as writer,
         open_on(QuickFs(), store_path, clock=clock) as other,
@@ -108,6 +109,14 @@ def test_a_checkpoint_that_nobody_waits_for_rests_as_long_as_it_works(store_path
         for number in range(500):
             writer.put(f"k{number}", {"text": "x" * 100})
         assert other["k7"]
+        yield writer, other
+
+
+@pytest.mark.parametrize("at_leisure", [True, False])
+def test_a_checkpoint_that_nobody_waits_for_rests_as_long_as_it_works(store_path: str, at_leisure: bool) -> None:
+    """Between the slices of a long backlog the other threads get the interpreter; a flush does not dawdle."""
+    clock = TickingClock()
+    with _behind(store_path, clock) as (_, other):
         clock.slept.clear()
         assert other._core.checkpoint(10, at_leisure=at_leisure)
         assert (clock.slept.count(0.25) >= 3) is at_leisure
@@ -120,14 +129,7 @@ def test_a_checkpoint_ends_however_fast_commits_come_and_hurries_when_waited_for
 ) -> None:
     """With small slices, and rests as long, it never caught up with four writers: no session file was written."""
     clock = TickingClock()
-    with (
-        open_on(QuickFs(), store_path) as writer,
-        open_on(QuickFs(), store_path, clock=clock) as other,
-    ):
-        other.put("mine", {"n": 0})
-        for number in range(500):
-            writer.put(f"k{number}", {"text": "x" * 100})
-        assert other["k7"]
+    with _behind(store_path, clock) as (writer, other):
         core, rests = other._core, list[float]()
 
         def rest(seconds: float) -> None:

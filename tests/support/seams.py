@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -16,6 +17,20 @@ CALLS = tuple(name for name, value in vars(FileSystem).items() if isinstance(val
 """Every call that the package makes to the operating system."""
 
 Rule = Callable[[str, tuple[Any, ...]], None]
+
+
+class WaitingDisk(FileSystem):
+    """A disk whose syncs, while it is ``armed``, set ``syncing`` and then wait for ``go_on``."""
+
+    def __init__(self) -> None:
+        self.armed = False
+        self.syncing = threading.Event()
+        self.go_on = threading.Event()
+
+    def fdatasync(self, fd: int) -> None:  # type: ignore[override]
+        if self.armed:
+            self.syncing.set()
+            self.go_on.wait()
 
 
 class RuledFileSystem(FileSystem):
