@@ -102,6 +102,11 @@ def _describe(data: bytes, exc: Exception) -> str:
     return f"not a JSON document ({exc})"
 
 
+def _is_refused_as_too_long(exc: OSError, name: str) -> bool:
+    """Whether a system refused ``name`` for its length; some say so once of a short one."""
+    return exc.errno == errno.ENAMETOOLONG and layout.may_be_too_long(name)
+
+
 class SessionFiles:
     """The session files of one store.
 
@@ -212,7 +217,7 @@ class SessionFiles:
         try:
             durable.write_new(directory.fs, dir_fd, name, document_parts(doc), directory.owner)
         except OSError as exc:
-            if exc.errno != errno.ENAMETOOLONG or not others or not layout.may_be_too_long(name):
+            if not others or not _is_refused_as_too_long(exc, name):
                 raise
             durable.write_new(directory.fs, dir_fd, others[0], document_parts(doc), directory.owner)
 
@@ -283,7 +288,7 @@ class SessionFiles:
             quarantine.set_aside(self._directory, self._clock, name, reason, below)
             rename(temporary, name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
         except OSError as exc:
-            if exc.errno != errno.ENAMETOOLONG or not others or not layout.may_be_too_long(name):
+            if not others or not _is_refused_as_too_long(exc, name):
                 raise
             name = others[0]
             rename(temporary, name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)

@@ -295,9 +295,7 @@ def inbox_info(doc: Document, moment: Moment) -> InboxInfo | None:
 
 def ids_of(messages: Message | str | Iterable[Message | str]) -> frozenset[str]:
     """The ids of messages, given as such or as messages, one or several."""
-    if isinstance(messages, (str, Message)):
-        messages = (messages,)
-    return frozenset(one.id if isinstance(one, Message) else one for one in messages)
+    return frozenset(deliveries_of(messages))
 
 
 def deliveries_of(messages: Message | str | Iterable[Message | str]) -> dict[str, int | None]:
